@@ -1,0 +1,1 @@
+"""Text and token blocks: what models are trained, scored and evaluated on."""

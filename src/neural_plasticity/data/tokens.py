@@ -1,0 +1,53 @@
+"""Token blocks of fixed length, packed from documents: what goes through the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from neural_plasticity.data.corpus import Document
+from neural_plasticity.errors import CorpusError
+
+IntBlocks = npt.NDArray[np.int64]
+
+
+class Tokenizer(Protocol):
+    """The part of a transformers tokeniser that packing needs."""
+
+    eos_token_id: int | None
+
+    def __call__(self, text: list[str], **kwargs: object) -> dict[str, list[list[int]]]: ...
+
+
+def token_blocks(documents: Sequence[Document], tokenizer: Tokenizer, block_tokens: int) -> IntBlocks:
+    """Token ids (blocks, block_tokens): documents joined by end-of-text; the last part-filled block is left out.
+
+    Raises:
+        CorpusError: the text fills not even one block.
+    """
+    separator = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    encoded = tokenizer([d.text for d in documents], add_special_tokens=False, verbose=False)["input_ids"]
+    stream = np.fromiter((t for ids in encoded for t in (*ids, *separator)), dtype=np.int64)
+    blocks = len(stream) // block_tokens
+    if blocks == 0:
+        names = ", ".join(d.name for d in documents[:3])
+        raise CorpusError(
+            f"--dataset: {names} holds {len(stream)} tokens, and one sequence needs {block_tokens}; "
+            "give more text or a smaller --sequence_length."
+        )
+    return stream[: blocks * block_tokens].reshape(blocks, block_tokens)
+
+
+def shuffled_batches(blocks: IntBlocks, batch_size: int, seed: int) -> Iterator[torch.Tensor]:
+    """Endless batches of token ids (batch_size, tokens); every epoch is a new permutation drawn from ``seed``."""
+    generator = np.random.default_rng(seed)
+    queue = np.empty(0, dtype=np.int64)
+    while True:
+        while len(queue) < batch_size:
+            queue = np.concatenate([queue, generator.permutation(len(blocks))])
+        chosen, queue = queue[:batch_size], queue[batch_size:]
+        yield torch.from_numpy(blocks[chosen])

@@ -1,0 +1,81 @@
+"""Attention heads by name: (layer, head) pairs, how people write them, and the states they go through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from neural_plasticity.errors import HeadError
+
+BoolGrid = npt.NDArray[np.bool_]  # (layers, heads)
+FloatGrid = npt.NDArray[np.float64]  # (layers, heads)
+StateGrid = npt.NDArray[np.int8]  # (layers, heads), values of HeadState
+
+
+class HeadId(NamedTuple):
+    """A query head: layer and head, both counted from 0."""
+
+    layer: int
+    head: int
+
+    def __str__(self) -> str:
+        return f"L{self.layer}H{self.head}"
+
+
+class HeadState(IntEnum):
+    """Where a head is in its life. ``ABSENT``: the grid has no such head (layers of unequal width)."""
+
+    ABSENT = -1
+    PRUNED = 0
+    ACTIVE = 1
+    REGROWN = 2
+    ADDED = 3
+
+
+def head_id(value: Any) -> HeadId:
+    """Read a head written as ``(layer, head)``, ``[layer, head]``, ``"layer.head"`` or ``"L0H2"``.
+
+    Raises:
+        HeadError: it is none of these, or a number is negative.
+    """
+    parts: Any = value
+    if isinstance(value, str):
+        parts = value.upper().removeprefix("L").replace("H", ".").split(".")
+    try:
+        layer, head = (int(part) for part in parts)
+    except (TypeError, ValueError) as error:
+        raise HeadError(f"head {value!r}: expected (layer, head) or 'layer.head', for example (0, 2).") from error
+    if layer < 0 or head < 0:
+        raise HeadError(f"head {value!r}: layer and head are counted from 0; negative numbers mean nothing here.")
+    return HeadId(layer, head)
+
+
+def head_ids(values: Iterable[Any], shape: tuple[int, int] | None = None) -> tuple[HeadId, ...]:
+    """Read several heads; with ``shape`` (layers, heads), refuse those outside the grid.
+
+    Raises:
+        HeadError: a head cannot be read or lies outside the grid.
+    """
+    found = tuple(head_id(value) for value in values)
+    if shape is not None:
+        for one in found:
+            if one.layer >= shape[0] or one.head >= shape[1]:
+                raise HeadError(f"head {one}: the model has {shape[0]} layers × {shape[1]} heads, counted from 0.")
+    return found
+
+
+def grid_of(heads: Iterable[HeadId], shape: tuple[int, int]) -> BoolGrid:
+    """(layers, heads) grid that is True at ``heads``."""
+    grid = np.zeros(shape, dtype=bool)
+    for layer, head in heads:
+        grid[layer, head] = True
+    return grid
+
+
+def heads_of(grid: BoolGrid) -> tuple[HeadId, ...]:
+    """The heads where ``grid`` is True, in reading order."""
+    return tuple(HeadId(int(layer), int(head)) for layer, head in np.argwhere(grid))
