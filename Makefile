@@ -1,0 +1,72 @@
+# Everything from a bare machine: Python 3.11-3.14 (with its venv module) and make are all that has to be there.
+# `make` alone lists the targets. The environment lives in .venv and is renewed when pyproject.toml or
+# constraints.txt change; otherwise a target starts at once.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+EXTRAS := models,pandas,test,lint,bench
+ARGS ?=
+# Another Python: make PYTHON=/path/to/python3.12 install
+PYTHON ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint format bench clean
+
+help:  ## list the targets
+	@echo 'make TARGET [ARGS="..."]'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed  ## make .venv and install the package with everything it can use
+	@echo 'Ready. On the path with:  source $(BIN)/activate'
+
+run: $(VENV)/.installed  ## a whole experiment on the built-in model; ARGS="--quick_test" for the 90-second one
+	$(BIN)/plasticity run --use_dashboard $(ARGS)
+
+# One thread per worker: two workers with two threads each on two cores only wait for each other.
+# loadfile keeps a file's tests in one worker, so that a model built once per file is built once.
+test: lint  ## lint, then every test, exactly as CI does; ARGS="tests/unit -k heads" for some
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+lint: $(VENV)/.installed  ## ruff (rules and format) and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed  ## put right what ruff can put right by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Every benchmark runs, whatever the ones before it said; the exit code is 1 when any figure missed its bound.
+bench: $(VENV)/.installed  ## measure every figure that this project claims; exit 1 if one misses its bound
+	@missed=''; \
+	for script in benchmarks/[a-z]*.py; do \
+	  echo; echo "== $$script"; \
+	  $(BIN)/python "$$script" $(ARGS) || missed="$$missed $$script"; \
+	done; \
+	echo; \
+	if [ -n "$$missed" ]; then echo "Missed:$$missed"; exit 1; fi; \
+	echo 'Every figure is within its bound.'
+
+clean:  ## remove the environment and the caches (never output/)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# `python3` first, as it is the Python its owner chose; then the versions we test, newest last for its wheels come last.
+$(VENV)/.created:
+	@check='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))'; \
+	found=''; bare=''; \
+	for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python); do \
+	  "$$python" -c "$$check" >/dev/null 2>&1 || continue; \
+	  if "$$python" -c 'import venv, ensurepip' >/dev/null 2>&1; then found="$$python"; break; fi; \
+	  bare="$${bare:-$$python}"; \
+	done; \
+	if [ -z "$$found" ] && [ -n "$$bare" ]; then \
+	  echo "$$bare is there, but without its venv module. On Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; \
+	elif [ -z "$$found" ]; then \
+	  echo 'No Python 3.11 to 3.14 found$(if $(PYTHON), at $(PYTHON)). Install one, or say: make PYTHON=/path/to/python' >&2; exit 1; \
+	fi; \
+	"$$found" -m venv $(VENV) && touch $@
+
+$(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
+	@echo 'Installing into $(VENV) (PyTorch included: minutes the first time) ...'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
