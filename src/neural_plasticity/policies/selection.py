@@ -193,43 +193,36 @@ def check_level(level: float) -> None:
 
 def check_plan(
     levels: Sequence[float],
-    cycles: int,
-    shape: tuple[int, int],
+    active: BoolGrid,
+    *,
     min_heads_per_layer: int = MIN_HEADS_PER_LAYER,
     unit: PruneUnit = "head",
-    *,
     kv_groups: GroupGrid | None = None,
-    active: BoolGrid | None = None,
 ) -> tuple[int, ...]:
-    """How many heads (groups) each cycle will prune; refuses a plan whose last cycles would find nothing to prune.
+    """How many heads (groups) each cycle will prune; refuses a plan of which a cycle would find nothing to prune.
 
     Args:
-        levels: one for all cycles, or one per cycle.
-        shape: (layers, heads) of the model; ``active`` (layers, heads) when some heads are gone already.
-        kv_groups: as for ``choose_heads_to_prune``.
+        levels: one per cycle.
+        active: (layers, heads), True where a head is active before the first cycle.
+        min_heads_per_layer, unit, kv_groups: as for ``choose_heads_to_prune``.
 
     Raises:
         ConfigError: names --cycles, --pruning_level or --min_heads_per_layer, whichever cannot be.
     """
-    if cycles < 1:
-        raise ConfigError(f"--cycles {cycles}: expected at least 1.")
     if min_heads_per_layer < 0:
         raise ConfigError(f"--min_heads_per_layer {min_heads_per_layer}: expected 0 or more.")
-    if len(levels) not in (1, cycles):
-        raise ConfigError(f"--pruning_level: {len(levels)} levels for {cycles} cycles; give one, or one per cycle.")
     for level in levels:
         check_level(level)
-    active = np.ones(shape, dtype=bool) if active is None else active
     groups = _groups(active, unit, kv_groups)
     left, capacity, plan = len(groups), _capacity(groups, active, min_heads_per_layer), []
-    for cycle in range(cycles):
-        count = min(prune_count(left, levels[cycle if len(levels) > 1 else 0]), capacity)
+    for cycle, level in enumerate(levels):
+        count = min(prune_count(left, level), capacity)
         if count < 1:
             thing = "heads" if unit == "head" else "key/value groups"
             raise ConfigError(
-                f"--cycles {cycles}: after {cycle} cycle(s) nothing is left to prune ({len(groups)} {thing} at the "
-                f"start, {left} then, at least {min_heads_per_layer} head(s) per layer stay); give fewer cycles or a "
-                "lower --pruning_level."
+                f"--cycles {len(levels)}: cycle {cycle + 1} would find nothing to prune: of {len(groups)} {thing} "
+                f"{left} would be left, and at least {min_heads_per_layer} head(s) per layer stay; give fewer cycles "
+                "or a lower --pruning_level."
             )
         plan.append(count)
         left, capacity = left - count, capacity - count

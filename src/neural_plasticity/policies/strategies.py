@@ -9,10 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from neural_plasticity.errors import ConfigError, HeadError
 from neural_plasticity.heads import BoolGrid, FloatGrid, HeadId, head_ids, heads_of
+from neural_plasticity.importance.criteria import CRITERIA, random_scores
 from neural_plasticity.policies.plugins import Plugin, call_plugin, is_plugin_name, load_plugin
 
 if TYPE_CHECKING:
@@ -89,46 +89,17 @@ def resolve_strategy(name: str) -> Strategy:
     )
 
 
-def combined_importance(scores: Scores, active: BoolGrid, weights: Mapping[str, float] | None = None) -> FloatGrid:
-    """Weighted mean of the ranks among active heads: 0 least important by every criterion, 1 most.
-
-    Ranks, because the criteria share no unit. High entropy counts as unimportant, everything else high as important.
-    Default weights: gradient, fisher, output_norm and entropy alike.
-
-    Args:
-        scores: the measured criteria, each (layers, heads).
-        active: (layers, heads), True where a head is ranked; NaN elsewhere in the result.
-        weights: criterion -> weight, at least one above zero.
-    """
-    weights = weights or dict.fromkeys(COMBINED, 1.0)
-    total = np.zeros(active.shape)
-    steps = max(1, int(active.sum()) - 1)
-    for criterion, weight in weights.items():
-        value = -scores[criterion] if criterion in HIGHEST_FIRST else scores[criterion]
-        ranks = np.zeros(active.shape)
-        ranks[active] = (rankdata(value[active]) - 1) / steps
-        total += weight * ranks
-    return _where(active, total / sum(weights.values()))
-
-
 def _no_importance(*_: object) -> FloatGrid:
     raise TypeError("a user's own strategy is asked through Strategy.apply, which gives it the whole context")
 
 
 def _measured(criterion: str, scores: Scores, active: BoolGrid, seed: int) -> FloatGrid:  # noqa: ARG001 one signature
-    return _where(active, scores[criterion])
-
-
-def _negated(criterion: str, scores: Scores, active: BoolGrid, seed: int) -> FloatGrid:  # noqa: ARG001 one signature
-    return _where(active, -scores[criterion])
+    sign = -1.0 if CRITERIA[criterion].prune_first == "highest" else 1.0
+    return _where(active, sign * scores[criterion])
 
 
 def _random(scores: Scores, active: BoolGrid, seed: int) -> FloatGrid:  # noqa: ARG001 one signature
-    return _where(active, np.random.default_rng(seed).random(active.shape))
-
-
-def _combined(scores: Scores, active: BoolGrid, seed: int) -> FloatGrid:  # noqa: ARG001 one signature
-    return combined_importance(scores, active)
+    return _where(active, random_scores(active, seed))
 
 
 def _where(active: BoolGrid, values: FloatGrid) -> FloatGrid:
@@ -159,13 +130,25 @@ def _checked(returned: Any, name: str, mask: BoolGrid) -> FloatGrid | tuple[Head
     return _where(mask, grid)
 
 
-COMBINED = ("gradient", "fisher", "output_norm", "entropy")
-HIGHEST_FIRST = frozenset({"entropy"})  # an unfocused head is the one that does least
-_LOWEST_FIRST = ("gradient", "gradient_normalised", "fisher", "output_norm", "magnitude", "ablation")
+def _by_criterion(name: str) -> Strategy:
+    highest_first = CRITERIA[name].prune_first == "highest"
+    return Strategy(name, (name,), partial(_measured, name), highest_first)
 
+
+# "random" measures nothing: its seed is the cycle's, so that repeats differ and the same run comes out the same.
 STRATEGIES: Mapping[str, Strategy] = {
-    "entropy": Strategy("entropy", ("entropy",), partial(_negated, "entropy"), highest_first=True),
-    **{name: Strategy(name, (name,), partial(_measured, name)) for name in _LOWEST_FIRST},
+    **{
+        name: _by_criterion(name)
+        for name in (
+            "entropy",
+            "gradient",
+            "gradient_normalised",
+            "fisher",
+            "output_norm",
+            "magnitude",
+            "ablation",
+            "combined",
+        )
+    },
     "random": Strategy("random", (), _random),
-    "combined": Strategy("combined", COMBINED, _combined),
 }
