@@ -1,0 +1,1 @@
+"""From the record to what is shown: plain arrays and labels, no drawing, no torch. Every renderer starts here."""
