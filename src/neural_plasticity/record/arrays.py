@@ -1,0 +1,80 @@
+"""Arrays as bytes: small ones lie in their event's row, large ones once each in the blob table, by content."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+# Up to here an array is cheaper in its row than looked up by hash: a head grid of 32 × 64 float64 is 16 KiB.
+INLINE_BYTES = 16_384
+# Compression is tried on blobs only, at level 1: attention maps halve and better (the future is all zeros),
+# score grids and vectors are noise to zlib and stay raw. A sample decides, so noise costs next to nothing.
+_SAMPLE_BYTES = 65_536
+_WORTH = 0.85
+
+
+def describe(array: Array) -> tuple[str, str]:
+    """dtype and shape as text, byte order and structured fields included."""
+    return str(np.lib.format.dtype_to_descr(array.dtype)), json.dumps(list(array.shape))
+
+
+def restore(dtype: str, shape: str, data: bytes) -> Array:
+    """The array, read-only, on the bytes given."""
+    return np.frombuffer(data, dtype=_dtype(dtype)).reshape(json.loads(shape)) if data else _empty(dtype, shape)
+
+
+def _empty(dtype: str, shape: str) -> Array:
+    array = np.empty(json.loads(shape), dtype=_dtype(dtype))
+    array.flags.writeable = False
+    return array
+
+
+def _dtype(text: str) -> np.dtype[Any]:
+    structured = text.startswith("[")
+    return np.lib.format.descr_to_dtype(ast.literal_eval(text) if structured else text)
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A large array, ready for the blob table."""
+
+    hash: bytes
+    dtype: str
+    shape: str
+    raw: bytes
+
+    @classmethod
+    def of(cls, array: Array) -> Blob:
+        """Name ``array`` by its content."""
+        dtype, shape = describe(array)
+        raw = array.tobytes()
+        digest = hashlib.blake2b(f"{dtype}{shape}".encode(), digest_size=16)
+        digest.update(raw)
+        return cls(digest.digest(), dtype, shape, raw)
+
+    def row(self) -> tuple[bytes, str, str, str, bytes]:
+        """hash, dtype, shape, codec, data: compressed where that is worth it."""
+        sample = _sample(self.raw)
+        if len(zlib.compress(sample, 1)) < _WORTH * len(sample):
+            return self.hash, self.dtype, self.shape, "zlib", zlib.compress(self.raw, 1)
+        return self.hash, self.dtype, self.shape, "raw", self.raw
+
+
+def _sample(raw: bytes) -> bytes:
+    """Bytes from the middle, where a map is neither its first nor its last rows."""
+    start = max(0, (len(raw) - _SAMPLE_BYTES) // 2)
+    return raw[start : start + _SAMPLE_BYTES]
+
+
+def unpack(dtype: str, shape: str, codec: str, data: bytes) -> Array:
+    """The array of a row of the blob table."""
+    return restore(dtype, shape, zlib.decompress(data) if codec == "zlib" else data)

@@ -1,0 +1,208 @@
+"""Events as JSON and arrays, and back: generic over dataclass fields, so a new event type needs nothing here.
+
+Plain JSON values stay as they are. What JSON lacks is an object with one key that begins with ``$``:
+``{"$float": "nan"}``, ``{"$array": …}``, ``{"$tuple": […]}``, ``{"$set": […]}``, ``{"$bytes": "base64"}``,
+``{"$complex": [re, im]}``, ``{"$map": [[key, value], …]}``. Tuples that a field declares are plain lists.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import math
+import typing
+from collections.abc import Callable, Mapping
+from enum import Enum
+from functools import lru_cache, singledispatch
+from pathlib import PurePath
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from neural_plasticity.errors import RecordError
+from neural_plasticity.events import EVENT_TYPES, Event
+from neural_plasticity.heads import HeadId
+
+Array = npt.NDArray[Any]
+Put = Callable[[Array], Any]  # keeps an array, returns the JSON that refers to it
+Get = Callable[[Any], Array]
+COORDINATES = frozenset(field.name for field in dataclasses.fields(Event))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UnknownEvent(Event):
+    """An event written by a newer version, or of a type that is not known here; ``payload`` holds its fields."""
+
+    kind: ClassVar[str] = "unknown"
+    original_kind: str
+    original_version: int
+    payload: Mapping[str, Any]
+
+
+@singledispatch
+def encode(value: Any, put: Put) -> Any:
+    """JSON form of ``value``; arrays go through ``put``. What has no form of its own is kept as its text."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: encode(getattr(value, field.name), put) for field in dataclasses.fields(value)}
+    if hasattr(value, "__array__"):
+        return encode(np.asarray(value), put)
+    return str(value)
+
+
+@encode.register
+def _(value: None, put: Put) -> Any:
+    return None
+
+
+@encode.register
+def _(value: bool, put: Put) -> Any:
+    return value
+
+
+@encode.register
+def _(value: int, put: Put) -> Any:
+    return int(value)
+
+
+@encode.register
+def _(value: float, put: Put) -> Any:
+    return float(value) if math.isfinite(value) else {"$float": repr(float(value))}
+
+
+@encode.register
+def _(value: str, put: Put) -> Any:
+    return str(value)
+
+
+@encode.register
+def _(value: complex, put: Put) -> Any:
+    return {"$complex": [encode(value.real, put), encode(value.imag, put)]}
+
+
+@encode.register
+def _(value: bytes, put: Put) -> Any:
+    return {"$bytes": base64.b64encode(value).decode("ascii")}
+
+
+@encode.register
+def _(value: Enum, put: Put) -> Any:
+    return encode(value.value, put)
+
+
+@encode.register
+def _(value: PurePath, put: Put) -> Any:
+    return str(value)
+
+
+@encode.register
+def _(value: list, put: Put) -> Any:
+    return [encode(one, put) for one in value]
+
+
+@encode.register
+def _(value: tuple, put: Put) -> Any:
+    return {"$tuple": [encode(one, put) for one in value]}
+
+
+@encode.register(set)
+@encode.register(frozenset)
+def _(value: Any, put: Put) -> Any:
+    return {"$set": [encode(one, put) for one in sorted(value, key=repr)]}
+
+
+@encode.register(Mapping)
+def _(value: Any, put: Put) -> Any:
+    if all(type(key) is str and not key.startswith("$") for key in value):
+        return {key: encode(one, put) for key, one in value.items()}
+    return {"$map": [[encode(key, put), encode(one, put)] for key, one in value.items()]}
+
+
+@encode.register
+def _(value: np.generic, put: Put) -> Any:
+    plain = value.item()
+    same = isinstance(plain, (bool, int, float, complex, str, bytes)) and value.dtype.kind in "biufcSU"
+    return encode(plain, put) if same else {"$array": put(np.asarray(value))}
+
+
+@encode.register
+def _(value: np.ndarray, put: Put) -> Any:
+    if value.dtype.hasobject:
+        raise RecordError(
+            f"array of dtype {value.dtype}: expected numbers, text or dates; convert it before recording."
+        )
+    return {"$array": put(value)}
+
+
+_TAGS: Mapping[str, Callable[[Any, Get], Any]] = {
+    "$float": lambda body, get: float(body),
+    "$complex": lambda body, get: complex(decode(body[0], get), decode(body[1], get)),
+    "$bytes": lambda body, get: base64.b64decode(body),
+    "$tuple": lambda body, get: tuple(decode(one, get) for one in body),
+    "$set": lambda body, get: frozenset(decode(one, get) for one in body),
+    "$map": lambda body, get: {decode(key, get): decode(one, get) for key, one in body},
+    "$array": lambda body, get: get(body),
+}
+
+
+def decode(value: Any, get: Get) -> Any:
+    """The value that ``encode`` was given, arrays fetched through ``get``."""
+    if isinstance(value, list):
+        return [decode(one, get) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        ((tag, body),) = value.items()
+        if tag in _TAGS:
+            return _TAGS[tag](body, get)
+    return {key: decode(one, get) for key, one in value.items()}
+
+
+def _restorer(hint: Any) -> Callable[[Any], Any] | None:
+    """How a field of this declared type is rebuilt from a list; None: it is not a tuple."""
+    if typing.get_origin(hint) is not tuple:
+        return None
+    if HeadId in typing.get_args(hint):
+        return lambda value: tuple(HeadId(*one) for one in value)
+    return tuple
+
+
+@lru_cache(maxsize=256)
+def _fields(cls: type[Event]) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
+    hints = typing.get_type_hints(cls)
+    names = [field.name for field in dataclasses.fields(cls) if field.name not in COORDINATES]
+    return tuple((name, _restorer(hints[name])) for name in names)
+
+
+def encode_event(event: Event, put: Put) -> str:
+    """The event's own fields (not its coordinates) as JSON text.
+
+    Raises:
+        RecordError: a value that cannot be kept.
+    """
+    payload = {}
+    for name, restorer in _fields(type(event)):
+        value = getattr(event, name)
+        plain = [list(one) if isinstance(one, HeadId) else one for one in value] if restorer else value
+        payload[name] = encode(plain, put)
+    return json.dumps(payload, separators=(",", ":"))
+
+
+def decode_event(kind: str, version: int, payload: str, coordinates: Mapping[str, Any], get: Get) -> Event:
+    """The event again; an ``UnknownEvent`` when its kind, version or fields are not those known here."""
+    fields = {name: decode(value, get) for name, value in json.loads(payload).items()}
+    cls = _READABLE.get(kind)
+    if cls is not None and version <= cls.version:
+        restored = dict(fields)
+        try:
+            for name, restorer in _fields(cls):
+                if restorer and name in restored:
+                    restored[name] = restorer(restored[name])
+            return cls(**coordinates, **restored)
+        except TypeError:
+            pass  # other fields than ours: shown as unknown rather than half read
+    return UnknownEvent(**coordinates, original_kind=kind, original_version=version, payload=fields)
+
+
+_READABLE: Mapping[str, type[Event]] = {**EVENT_TYPES, UnknownEvent.kind: UnknownEvent}

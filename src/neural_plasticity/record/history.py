@@ -1,0 +1,127 @@
+"""What follows from a run's events: head states at a step, phase spans, the summary. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from neural_plasticity.events import Event, HeadsGrown, HeadsPruned, PhaseEnded, PhaseStarted
+from neural_plasticity.heads import HeadState, StateGrid
+
+
+class Placed(Protocol):
+    """An event with its place in the record."""
+
+    @property
+    def attempt(self) -> int: ...
+
+    @property
+    def time(self) -> float: ...
+
+    @property
+    def event(self) -> Event: ...
+
+
+@dataclass(frozen=True)
+class PhaseSpan:
+    """One phase of one cycle. ``seconds`` is measured by the phase itself, or so far while ``open``."""
+
+    phase: str
+    cycle: int
+    first_step: int
+    last_step: int
+    seconds: float
+    open: bool
+    started: float  # unix seconds
+    reason: str = ""
+    summary: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """Where a run stands. ``state``: running, finished, stopped or failed; ``stale``: running, but long silent."""
+
+    name: str
+    state: str
+    stale: bool
+    reason: str
+    simulated: bool
+    shape: tuple[int, int]
+    attempt: int
+    phase: str
+    cycle: int
+    step: int
+    events: int
+    started: float  # unix seconds
+    last_event: float  # unix seconds
+    run_fraction: float | None
+    seconds_left: float | None
+    heads_present: int
+    heads_pruned: int
+    metrics: Mapping[str, float]  # each metric's last value
+    result: Mapping[str, Any]  # the closing figures of a run that ended
+    notes: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """From the first event to the last, pauses between attempts included."""
+        return max(0.0, self.last_event - self.started)
+
+    @property
+    def sparsity(self) -> float:
+        """Pruned share of the heads, 0 to 1."""
+        return self.heads_pruned / self.heads_present if self.heads_present else 0.0
+
+
+def head_states(shape: tuple[int, int], changes: Sequence[Event], step: int | None) -> StateGrid:
+    """(layers, heads) states after every change up to ``step`` (included; None: all of them).
+
+    The grid is as large as the run's heads ever need, so that grids of different steps compare; heads that are
+    added later are absent before.
+    """
+    moves = [event for event in changes if isinstance(event, HeadsPruned | HeadsGrown)]
+    layers = max([shape[0], *(head.layer + 1 for event in moves for head in event.heads)])
+    heads = max([shape[1], *(head.head + 1 for event in moves for head in event.heads)])
+    grid = np.full((layers, heads), HeadState.ABSENT, dtype=np.int8)
+    grid[: shape[0], : shape[1]] = HeadState.ACTIVE
+    for event in moves:
+        if step is None or event.step <= step:
+            for head in event.heads:
+                grid[head] = _state_after(event)
+    return grid
+
+
+def _state_after(event: HeadsPruned | HeadsGrown) -> HeadState:
+    if isinstance(event, HeadsPruned):
+        return HeadState.PRUNED
+    return HeadState.ADDED if event.origin == "added" else HeadState.REGROWN
+
+
+def phase_spans(transitions: Iterable[Placed], last_step: int, last_time: float) -> list[PhaseSpan]:
+    """Phases in order. One that never said it ended lasts to the next one, or to the end of what is recorded.
+
+    A phase that a resumed attempt enters again goes on with the same span.
+    """
+    spans: list[PhaseSpan] = []
+    for placed in transitions:
+        event, time = placed.event, placed.time
+        current = spans[-1] if spans and spans[-1].open else None
+        same = current is not None and (current.phase, current.cycle) == (event.phase, event.cycle)
+        if isinstance(event, PhaseStarted) and not same:
+            if current is not None:
+                spans[-1] = _closed(current, event.step, time)
+            spans.append(PhaseSpan(event.phase, event.cycle, event.step, event.step, 0.0, True, time))
+        elif isinstance(event, PhaseEnded) and current is not None and same:
+            spans[-1] = replace(
+                _closed(current, event.step, time), seconds=event.seconds, reason=event.reason, summary=event.summary
+            )
+    if spans and spans[-1].open:
+        spans[-1] = replace(_closed(spans[-1], last_step, last_time), open=True)
+    return spans
+
+
+def _closed(span: PhaseSpan, step: int, time: float) -> PhaseSpan:
+    return replace(span, last_step=max(step, span.first_step), seconds=max(0.0, time - span.started), open=False)

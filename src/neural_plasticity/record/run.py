@@ -1,0 +1,452 @@
+"""Reading a run: ``open_run(path)``. Read-only, without torch, also while another process writes."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from neural_plasticity.errors import RecordError
+from neural_plasticity.events import (
+    AttentionMaps,
+    Evaluation,
+    Event,
+    HeadScores,
+    HeadsGrown,
+    HeadsPruned,
+    LogLine,
+    PhaseEnded,
+    PhaseStarted,
+    Progress,
+    RunEnded,
+    RunStarted,
+    StepMetrics,
+    TextSample,
+)
+from neural_plasticity.heads import FloatGrid, StateGrid
+from neural_plasticity.record import tables
+from neural_plasticity.record.arrays import Array, restore, unpack
+from neural_plasticity.record.codec import decode_event
+from neural_plasticity.record.history import PhaseSpan, RunSummary, head_states, phase_spans
+from neural_plasticity.record.schema import open_for_reading, record_path
+from neural_plasticity.record.spans import Attempt, AttemptChoice, Span, read_attempts, spans_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_CHUNK = 2_000  # rows per query: no read lasts long, so that a writer can always reset its log
+_LAST_SEQ = (
+    "SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(seq) FROM metrics), 0)),"
+    " (SELECT count(*) FROM events) + (SELECT count(*) FROM metrics)"
+)
+STALE_SECONDS = 120.0
+
+E = TypeVar("E", bound=Event)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An event with its place: number in the record, attempt (from 1), and unix seconds when it was recorded."""
+
+    seq: int
+    attempt: int
+    time: float
+    event: Event
+
+
+def open_run(path: Path | str) -> Run:
+    """Open the record of a run: a run directory, or its ``run.sqlite``.
+
+    Raises:
+        RecordError: there is no record, it cannot be read, or a newer version wrote it.
+    """
+    return Run(record_path(path))
+
+
+class Run:
+    """A run's record, read-only. Every call reads what is there now, so a running run can be followed.
+
+    ``attempt`` in the methods: ``"latest"`` is the run's history (the latest attempt, and before it what earlier
+    ones did up to the point it was resumed at), ``"all"`` shows abandoned tails too, a number one attempt's own
+    events. Arrays of events are read-only; ``scores`` and ``heads`` give fresh ones. Safe from several threads.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection, note = open_for_reading(path)
+        self._lock = threading.Lock()
+        self._notes = (note,) if note else ()
+        self._finalizer = weakref.finalize(self, self._connection.close)
+
+    def close(self) -> None:
+        """Let go of the file; harmless when repeated."""
+        self._finalizer()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    def _query(self, sql: str, arguments: tuple[Any, ...] = ()) -> list[Any]:
+        try:
+            with self._lock:
+                return self._connection.execute(sql, arguments).fetchall()
+        except sqlite3.Error as error:
+            raise RecordError(f"{self.path}: cannot be read: {error}.") from error
+
+    # Events ------------------------------------------------------------------------------------------------------
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Every stretch of writing, abandoned tails included."""
+        with self._lock:
+            return read_attempts(self._connection)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is unusual about this record or how it is read, one line each."""
+        lines = [line for one in self.attempts for line in one.notes]
+        return tuple(dict.fromkeys((*lines, *self._notes)))
+
+    def _spans(self, attempt: AttemptChoice) -> tuple[Span, ...]:
+        return spans_of(self.attempts, attempt)
+
+    def events(
+        self, kind: str | type[Event] | None = None, attempt: AttemptChoice = "latest", after_seq: int = 0
+    ) -> Iterator[Event]:
+        """Events in the order in which they were recorded; ``kind`` as a name or an event type."""
+        return (one.event for one in self.records(kind, attempt, after_seq))
+
+    def records(
+        self, kind: str | type[Event] | None = None, attempt: AttemptChoice = "latest", after_seq: int = 0
+    ) -> Iterator[Recorded]:
+        """As ``events``, each with its number, attempt and time."""
+        name = kind.kind if isinstance(kind, type) else kind
+        spans = self._spans(attempt)
+        # One number read in one statement: behind it both tables are complete, whatever is being written.
+        last = self.last_seq
+        for low, high in spans:
+            low, high = max(low, after_seq + 1), min(high, last)
+            metrics = self._metric_records(low, high) if name in (None, StepMetrics.kind) else iter(())
+            others = self._event_records(low, high, name) if name != StepMetrics.kind else iter(())
+            yield from heapq.merge(metrics, others, key=lambda one: one.seq)
+
+    def tail(self, after_seq: int = 0, limit: int = 10_000) -> list[Recorded]:
+        """What was recorded after event ``after_seq``, any attempt, at most ``limit``: the cursor of live views.
+
+        Call again with the last one's ``seq``.
+        """
+        found: list[Recorded] = []
+        for one in self.records(attempt="all", after_seq=after_seq):
+            if len(found) == limit:
+                break
+            found.append(one)
+        return found
+
+    @property
+    def last_seq(self) -> int:
+        """Number of the last event recorded; 0 when there is none."""
+        return int(self._query(_LAST_SEQ)[0][0])
+
+    def _metric_records(self, low: int, high: int) -> Iterator[Recorded]:
+        layouts: dict[int, tuple[str, ...]] = {}
+        for seq, attempt, at, layout, data, *place in self._rows(
+            "SELECT seq, attempt, time, layout, data, step, phase, cycle, phase_step FROM metrics", "", low, high
+        ):
+            if layout not in layouts:
+                layouts = self._layouts()
+            values = np.frombuffer(data, dtype="<f8").tolist()
+            metrics = dict(zip(layouts[layout], values, strict=True))
+            yield Recorded(seq, attempt, at, StepMetrics(metrics=metrics, **_coordinates(place)))
+
+    def _event_records(self, low: int, high: int, kind: str | None) -> Iterator[Recorded]:
+        columns = "seq, attempt, time, kind, version, payload, arrays, step, phase, cycle, phase_step"
+        where = "kind = ? AND " if kind is not None else ""
+        for seq, attempt, at, name, version, payload, arrays, *place in self._rows(
+            f"SELECT {columns} FROM events", where, low, high, *([] if kind is None else [kind])
+        ):
+            event = decode_event(
+                name, version, payload, _coordinates(place), lambda at, arrays=arrays: self._array(at, arrays)
+            )
+            yield Recorded(seq, attempt, at, event)
+
+    def _rows(self, select: str, where: str, low: int, high: int, *arguments: Any) -> Iterator[Any]:
+        while low <= high:
+            sql = f"{select} WHERE {where}seq BETWEEN ? AND ? ORDER BY seq LIMIT {_CHUNK}"
+            rows = self._query(sql, (*arguments, low, high))
+            yield from rows
+            if len(rows) < _CHUNK:
+                return
+            low = rows[-1][0] + 1
+
+    def _array(self, reference: Any, inline: bytes) -> Array:
+        if isinstance(reference, list):
+            dtype, shape, start, size = reference
+            return restore(dtype, shape, inline[start : start + size])
+        rows = self._query("SELECT dtype, shape, codec, data FROM blobs WHERE hash = ?", (bytes.fromhex(reference),))
+        if not rows:
+            raise RecordError(f"{self.path}: array {reference} is missing from the record; the file is damaged.")
+        return unpack(*rows[0])
+
+    def _layouts(self) -> dict[int, tuple[str, ...]]:
+        return {number: tuple(json.loads(names)) for number, names in self._query("SELECT id, names FROM layouts")}
+
+    # Metrics -----------------------------------------------------------------------------------------------------
+
+    def metrics(self, attempt: AttemptChoice = "latest") -> tuple[str, ...]:
+        """Names of the metrics that have values, in the order in which they first came."""
+        used = {row[0] for low, high in self._spans(attempt) for row in self._query(
+            "SELECT DISTINCT layout FROM metrics WHERE seq BETWEEN ? AND ?", (low, high))}  # fmt: skip
+        layouts = self._layouts()
+        return tuple(dict.fromkeys(name for number in sorted(used) for name in layouts[number]))
+
+    def series(
+        self, name: str, attempt: AttemptChoice = "latest"
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Steps and values of one metric, by step (in recorded order within a step); NaN and infinities included.
+
+        Raises:
+            RecordError: no such metric.
+        """
+        places = {number: names.index(name) for number, names in self._layouts().items() if name in names}
+        if not places:
+            raise RecordError(
+                f"metric {name!r}: expected one of {', '.join(self.metrics('all')) or '(none recorded)'}."
+            )
+        spans, last = self._spans(attempt), self.last_seq
+        parts = [
+            self._column(number, place, low, min(high, last)) for low, high in spans for number, place in places.items()
+        ]
+        seqs, steps, values = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        if len(places) > 1:
+            order = np.argsort(seqs, kind="stable")
+            steps, values = steps[order], values[order]
+        if np.any(np.diff(steps) < 0):
+            order = np.argsort(steps, kind="stable")
+            steps, values = steps[order], values[order]
+        return steps, values
+
+    def _column(self, layout: int, place: int, low: int, high: int) -> tuple[Array, Array, Array]:
+        """seq, step and value of one metric where it has this layout."""
+        rows = self._query(
+            "SELECT seq, step, substr(data, ?, 8) FROM metrics WHERE layout = ? AND seq BETWEEN ? AND ? ORDER BY seq",
+            (8 * place + 1, layout, low, high),
+        )
+        if not rows:
+            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64)
+        seqs, steps, data = zip(*rows, strict=True)
+        return np.array(seqs), np.array(steps), np.frombuffer(b"".join(data), dtype="<f8").astype(np.float64)
+
+    # Heads -------------------------------------------------------------------------------------------------------
+
+    def heads(self, step: int | None = None, attempt: AttemptChoice = "latest") -> StateGrid:
+        """(layers, heads) values of ``HeadState`` after ``step`` (None: now), rebuilt from the decisions.
+
+        Raises:
+            RecordError: the run has not said its shape yet.
+        """
+        return head_states(self.shape, self._decisions(attempt), step)
+
+    def _decisions(self, attempt: AttemptChoice) -> list[Event]:
+        both = (self.records(HeadsPruned, attempt), self.records(HeadsGrown, attempt))
+        return [one.event for one in heapq.merge(*both, key=lambda one: one.seq)]
+
+    def decisions(self, attempt: AttemptChoice = "latest") -> list[HeadsPruned | HeadsGrown]:
+        """Every pruning and growth decision with its reasons, in order."""
+        return [event for event in self._decisions(attempt) if isinstance(event, HeadsPruned | HeadsGrown)]
+
+    def score_names(self, attempt: AttemptChoice = "latest") -> tuple[str, ...]:
+        """Head criteria that were measured, in the order in which they first came."""
+        return tuple(dict.fromkeys(name for event in self._all(HeadScores, attempt) for name in event.scores))
+
+    def scores(self, name: str, step: int | None = None, attempt: AttemptChoice = "latest") -> FloatGrid:
+        """(layers, heads) float64: the criterion as last measured at or before ``step`` (None: now).
+
+        Raises:
+            RecordError: it was not measured by then.
+        """
+        found: FloatGrid | None = None
+        for event in self._all(HeadScores, attempt):
+            if name in event.scores and (step is None or event.step <= step):
+                found = event.scores[name]
+        if found is None:
+            by = "" if step is None else f" by step {step}"
+            known = ", ".join(self.score_names(attempt)) or "(none recorded)"
+            raise RecordError(f"score {name!r}: not measured{by}; expected one of {known}.")
+        return np.array(found, dtype=np.float64)
+
+    # Everything else ---------------------------------------------------------------------------------------------
+
+    def _all(self, kind: type[E], attempt: AttemptChoice = "latest") -> list[E]:
+        return [cast(E, event) for event in self.events(kind, attempt) if isinstance(event, kind)]
+
+    def samples(self, model: str | None = None, attempt: AttemptChoice = "latest") -> list[TextSample]:
+        """Generated texts, of one ``model`` (baseline, current, pruned, control) or of all."""
+        return [event for event in self._all(TextSample, attempt) if model in (None, event.model)]
+
+    def attention(
+        self,
+        model: str | None = None,
+        prompt: str | None = None,
+        cycle: int | None = None,
+        step: int | None = None,
+        attempt: AttemptChoice = "latest",
+    ) -> list[AttentionMaps]:
+        """Attention maps, narrowed by what is given."""
+        wanted = {"model": model, "prompt": prompt, "cycle": cycle, "step": step}
+        return [
+            event
+            for event in self._all(AttentionMaps, attempt)
+            if all(value is None or getattr(event, name) == value for name, value in wanted.items())
+        ]
+
+    def evaluations(self, attempt: AttemptChoice = "latest") -> list[Evaluation]:
+        """Results on test text, in order."""
+        return self._all(Evaluation, attempt)
+
+    def log(self, attempt: AttemptChoice = "latest") -> list[LogLine]:
+        """The log."""
+        return self._all(LogLine, attempt)
+
+    def phases(self, attempt: AttemptChoice = "latest") -> list[PhaseSpan]:
+        """Phase spans in order; the one still running reaches to the last event."""
+        both = (self.records(PhaseStarted, attempt), self.records(PhaseEnded, attempt))
+        step, at, *_ = self._last(attempt)
+        return phase_spans(heapq.merge(*both, key=lambda one: one.seq), step, at)
+
+    def _last(self, attempt: AttemptChoice = "latest") -> tuple[int, float, str, int, int]:
+        """step, time, phase, cycle and seq of the last event; zeros when there is none."""
+        columns = "seq, step, time, phase, cycle"
+        for low, high in reversed(self._spans(attempt)):
+            where = "WHERE seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT 1"
+            rows = self._query(
+                f"SELECT * FROM (SELECT {columns} FROM events {where}) UNION ALL "
+                f"SELECT * FROM (SELECT {columns} FROM metrics {where})",
+                (low, high, low, high),
+            )
+            if rows:
+                seq, step, at, phase, cycle = max(rows)
+                return step, at, phase, cycle, seq
+        return 0, 0.0, "", 0, 0
+
+    def _latest(self, kind: type[E]) -> Recorded | None:
+        """The last event of one kind in the run's history."""
+        for low, high in reversed(self._spans("latest")):
+            rows = self._query(
+                "SELECT max(seq) FROM events WHERE kind = ? AND seq BETWEEN ? AND ?", (kind.kind, low, high)
+            )
+            if rows[0][0] is not None:
+                return next(self._event_records(rows[0][0], rows[0][0], kind.kind))
+        return None
+
+    @property
+    def started(self) -> RunStarted | None:
+        """The latest attempt's first event: configuration, model, data, environment."""
+        found = self._latest(RunStarted)
+        return found.event if found and isinstance(found.event, RunStarted) else None
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The latest attempt's configuration; empty before the run said it."""
+        return self.started.config if self.started else {}
+
+    @property
+    def name(self) -> str:
+        """The run's name; its directory's before the run said it."""
+        return self.started.name if self.started else self.path.resolve().parent.name
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(layers, heads) at the start of the run.
+
+        Raises:
+            RecordError: the run has not said it yet.
+        """
+        first = next(self.events(RunStarted), None)
+        if not isinstance(first, RunStarted):
+            raise RecordError(f"{self.path}: the run has not said its shape (layers, heads) yet.")
+        return first.shape
+
+    def summary(self, stale_after: float = STALE_SECONDS) -> RunSummary:
+        """Where the run stands; a running run silent for ``stale_after`` seconds is ``stale`` (killed, or stuck)."""
+        started, ended, progress = (self._latest(kind) for kind in (RunStarted, RunEnded, Progress))
+        attempt = self.attempts[-1]
+        over = ended.event if ended and ended.attempt == attempt.attempt else None
+        begun = started.event if started else None
+        how = progress.event if progress else None
+        step, at, phase, cycle, _ = self._last()
+        state = over.state if isinstance(over, RunEnded) else "running"
+        grid = self.heads() if begun else np.empty((0, 0), np.int8)
+        last_event = max(at, attempt.started)
+        return RunSummary(
+            name=self.name,
+            state=state,
+            stale=state == "running" and time.time() - last_event > stale_after,
+            reason=over.reason if isinstance(over, RunEnded) else "",
+            simulated=isinstance(begun, RunStarted) and begun.simulated,
+            shape=(grid.shape[0], grid.shape[1]),
+            attempt=attempt.attempt,
+            phase=phase,
+            cycle=cycle,
+            step=step,
+            events=int(self._query(_LAST_SEQ)[0][1]),
+            started=self.attempts[0].started,
+            last_event=last_event,
+            run_fraction=how.run_fraction if isinstance(how, Progress) else None,
+            seconds_left=how.seconds_left if isinstance(how, Progress) and state == "running" else None,
+            heads_present=int(np.count_nonzero(grid >= 0)),
+            heads_pruned=int(np.count_nonzero(grid == 0)),
+            metrics=self.last_metrics(),
+            result=over.summary if isinstance(over, RunEnded) else {},
+            notes=self.notes,
+        )
+
+    def last_metrics(self) -> dict[str, float]:
+        """Each metric's last value in the run's history."""
+        found: dict[str, tuple[int, float]] = {}
+        for number, names in self._layouts().items():
+            for low, high in reversed(self._spans("latest")):
+                rows = self._query(
+                    "SELECT seq, data FROM metrics WHERE layout = ? AND seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT 1",
+                    (number, low, high),
+                )
+                if rows:
+                    seq, data = rows[0]
+                    for name, value in zip(names, np.frombuffer(data, dtype="<f8").tolist(), strict=True):
+                        found[name] = max(found.get(name, (0, 0.0)), (seq, value), key=lambda one: one[0])
+                    break
+        return {name: value for name, (_, value) in found.items()}
+
+    def to_pandas(self, name: str | None = None, attempt: AttemptChoice = "latest") -> pd.DataFrame:
+        """One metric (columns ``step`` and its name), or all: one row per metrics event.
+
+        Raises:
+            RecordError: pandas is not installed, or no such metric.
+        """
+        return tables.series_frame(self, name, attempt) if name else tables.metrics_frame(self, attempt)
+
+    def to_csv(self, path: Path | str, attempt: AttemptChoice = "latest") -> Path:
+        """All metrics, one row per metrics event: empty where a metric has no value, ``nan`` where it was NaN."""
+        return tables.write_csv(self, Path(path), attempt)
+
+
+def _coordinates(place: list[Any]) -> dict[str, Any]:
+    step, phase, cycle, phase_step = place
+    return {"step": step, "phase": phase, "cycle": cycle, "phase_step": phase_step}

@@ -1,0 +1,199 @@
+"""The record's file: table layout, its version, and opening it for writing or for reading (docs/record.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from neural_plasticity.errors import RecordError
+
+FILE_NAME = "run.sqlite"
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x4E504C52  # "NPLR", so that `file` and we can tell a record from another SQLite database
+BUSY_MS = 30_000
+CHECKPOINT_PAGES = 4000  # 16 MB of WAL between checkpoints: each one syncs, and SQLite's 1000 costs a third of the rate
+
+TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE attempts (
+    attempt INTEGER PRIMARY KEY,   -- from 1
+    first_seq INTEGER NOT NULL,    -- the attempt's events have seq >= first_seq (and below the next attempt's)
+    kept_seq INTEGER NOT NULL,     -- earlier events up to here belong to this attempt's history
+    resumed_step INTEGER,          -- the step it was resumed at, where one was given
+    started REAL NOT NULL,         -- unix seconds
+    notes TEXT NOT NULL            -- JSON list of lines: what differs from a normal record (no WAL, no lock)
+);
+CREATE TABLE events (              -- every event except metrics
+    seq INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, cycle INTEGER NOT NULL, phase TEXT NOT NULL,
+    phase_step INTEGER NOT NULL, step INTEGER NOT NULL, time REAL NOT NULL,
+    kind TEXT NOT NULL, version INTEGER NOT NULL,
+    payload TEXT NOT NULL,         -- JSON
+    arrays BLOB                    -- the event's small arrays, back to back
+);
+CREATE INDEX events_by_kind ON events (kind, seq);
+CREATE TABLE layouts (             -- names: JSON list of metric names
+    id INTEGER PRIMARY KEY, names TEXT NOT NULL UNIQUE
+);
+CREATE TABLE metrics (             -- one row per metrics event
+    seq INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, cycle INTEGER NOT NULL, phase TEXT NOT NULL,
+    phase_step INTEGER NOT NULL, step INTEGER NOT NULL, time REAL NOT NULL,
+    layout INTEGER NOT NULL,       -- which names, in which order
+    data BLOB NOT NULL             -- little-endian float64, one per name
+);
+CREATE TABLE blobs (
+    hash BLOB PRIMARY KEY,         -- blake2b (16 bytes) of dtype, shape and bytes
+    dtype TEXT NOT NULL, shape TEXT NOT NULL, codec TEXT NOT NULL, data BLOB NOT NULL
+);
+"""
+
+# Shared-memory locking does not reach across hosts, so WAL would corrupt a record on these.
+_NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "lustre", "gpfs", "beegfs", "ceph", "afs", "glusterfs", "drvfs"}
+)
+
+
+def record_path(path: Path | str) -> Path:
+    """The record's file, given a run directory or the file itself."""
+    path = Path(path)
+    return path if path.is_file() else path / FILE_NAME
+
+
+def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
+    """Type of the file system that holds ``path``; an empty string where the platform does not tell."""
+    try:
+        lines = mounts.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    found, kind = "", ""
+    target = str(path.resolve())
+    for line in lines:
+        _, point, name, *_ = line.split(" ")
+        point = point.replace("\\040", " ")
+        inside = target == point or target.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(found):
+            found, kind = point, name
+    return kind
+
+
+def choose_journal(connection: sqlite3.Connection, path: Path) -> str | None:
+    """Turn WAL on where it works; otherwise a rollback journal, and a line that says so."""
+    kind = file_system(path.parent)
+    network = kind in _NETWORK_FILE_SYSTEMS or kind.startswith("fuse.")
+    wanted = "delete" if network else "wal"
+    (answer,) = connection.execute(f"PRAGMA journal_mode={wanted}").fetchone()
+    if answer == "wal":
+        return None
+    why = f"{kind} is not a local file system" if network else f"SQLite answered {answer!r}"
+    return f"No write-ahead log here ({why}): a rollback journal is used, which is slower and makes readers wait."
+
+
+def open_for_writing(path: Path) -> tuple[sqlite3.Connection, str | None]:
+    """Open or create the file, with its tables; also a note when WAL could not be had.
+
+    Raises:
+        RecordError: not a record, or written by a newer version.
+    """
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
+    try:
+        empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if not empty:
+            check(connection, path)
+        note = choose_journal(connection, path)
+        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        connection.execute("PRAGMA synchronous=FULL")
+        if empty:
+            _create_tables(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection, note
+
+
+def _create_tables(connection: sqlite3.Connection) -> None:
+    from neural_plasticity import __version__
+
+    meta = {"schema_version": SCHEMA_VERSION, "created": time.time(), "package_version": __version__}
+    connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in TABLES.split(";\n"):
+        connection.execute(statement)
+    connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+    connection.execute("COMMIT")
+
+
+def check(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse what is not a record that this version understands.
+
+    Raises:
+        RecordError: another kind of file, or a newer schema.
+    """
+    try:
+        row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+    except sqlite3.DatabaseError as error:
+        if _cannot_open(error):
+            raise
+        raise RecordError(f"{path}: expected the record of a run, but this file is not one ({error}).") from error
+    if row is None or not isinstance(row[0], int):
+        raise RecordError(f"{path}: expected the record of a run, but this file does not state its schema version.")
+    if row[0] > SCHEMA_VERSION:
+        raise RecordError(
+            f"{path}: written with record schema {row[0]}, this version reads up to {SCHEMA_VERSION}; "
+            "upgrade neural-plasticity to open it."
+        )
+
+
+def _cannot_open(error: sqlite3.Error) -> bool:
+    return "unable to open" in str(error) or "readonly" in str(error) or "read-only" in str(error)
+
+
+def open_for_reading(path: Path) -> tuple[sqlite3.Connection, str | None]:
+    """Open read-only, also while another process writes, and on read-only media; a note says how if not plainly.
+
+    Raises:
+        RecordError: no such file, not a record, or written by a newer version.
+    """
+    if not path.exists():
+        raise RecordError(f"{path.parent}: expected a run directory with {path.name} in it, found none.")
+    log = path.with_name(path.name + "-wal")
+    ways: list[Callable[[], tuple[sqlite3.Connection, str | None]]] = [lambda: (_connect(path, "mode=ro"), None)]
+    if log.exists() and log.stat().st_size:
+        # Immutable would skip the log, and with it the last events; so read a copy, log included.
+        ways.append(lambda: _open_copy(path, log))
+    else:
+        ways.append(lambda: (_connect(path, "mode=ro&immutable=1"), None))
+    problem: Exception | None = None
+    for way in ways:
+        try:
+            return way()
+        except (sqlite3.Error, OSError) as error:
+            problem = error
+    raise RecordError(f"{path}: cannot be opened for reading: {problem}.") from problem
+
+
+def _connect(path: Path, options: str) -> sqlite3.Connection:
+    uri = f"{path.resolve().as_uri()}?{options}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
+    try:
+        check(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _open_copy(path: Path, log: Path) -> tuple[sqlite3.Connection, str | None]:
+    folder = Path(tempfile.mkdtemp(prefix="neural-plasticity-"))
+    try:
+        for source in (path, log):
+            shutil.copyfile(source, folder / source.name)
+        connection = _connect(folder / path.name, "mode=ro")
+        connection.execute("SELECT count(*) FROM attempts").fetchone()  # the log is open now: the names can go
+    finally:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(folder)
+    return connection, f"{path.parent} is read-only and its run did not close: read from a copy made now."

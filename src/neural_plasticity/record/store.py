@@ -1,0 +1,323 @@
+"""The writer: an event is committed to the run's SQLite file before the call that recorded it returns."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import struct
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from operator import index
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from neural_plasticity.errors import RecordError
+from neural_plasticity.events import Event, PhaseEnded, PhaseStarted, RunEnded, RunStarted, StepMetrics
+from neural_plasticity.record.arrays import INLINE_BYTES, Array, Blob, describe
+from neural_plasticity.record.codec import encode_event
+from neural_plasticity.record.lock import DirectoryLock
+from neural_plasticity.record.schema import FILE_NAME, open_for_writing, record_path
+from neural_plasticity.record.spans import latest_spans, read_attempts
+
+# Written through to the disk: a power cut may cost what came after the last of these, a killed process nothing.
+_DURABLE = (RunStarted, RunEnded, PhaseStarted, PhaseEnded)
+_INSERT_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_METRICS = "INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_BLOB = "INSERT INTO blobs VALUES (?, ?, ?, ?, ?)"
+_INSERT_LAYOUT = "INSERT INTO layouts VALUES (?, ?)"
+_INSERT_ATTEMPT = "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?)"
+
+Statement = tuple[str, tuple[Any, ...]]
+
+
+@lru_cache(maxsize=1024)
+def _packer(count: int) -> struct.Struct:
+    return struct.Struct(f"<{count}d")
+
+
+class RecordWriter:
+    """Appends events to one run. Safe from several threads; one process at a time; refuses in a forked child.
+
+    Use ``create`` or ``reopen``. ``attempt`` counts from 1; ``last_seq`` is the number of the last event
+    acknowledged (keep it in checkpoints: ``reopen(after_seq=…)``); ``notes`` are lines a user should see.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: DirectoryLock, notes: tuple[str, ...]) -> None:
+        self.path = path
+        self.notes = notes
+        self._connection = connection
+        self._directory_lock = lock
+        self._thread_lock = threading.RLock()
+        self._process = os.getpid()
+        self._closed = False
+        self._layouts = _read_layouts(connection, {})
+        row = connection.execute(
+            "SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(seq) FROM metrics), 0)),"
+            " coalesce((SELECT max(attempt) FROM attempts), 0)"
+        ).fetchone()
+        self.last_seq: int = row[0]
+        self._next = self.last_seq + 1
+        self.attempt: int = row[1]
+
+    @classmethod
+    def create(cls, run_dir: Path | str) -> RecordWriter:
+        """A new record in ``run_dir``, which is made if it does not exist.
+
+        Raises:
+            RecordError: the directory cannot be made or written, is a file, or already holds a run.
+        """
+        directory = Path(run_dir)
+        with _one_line(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            writer = cls._open(directory / FILE_NAME)
+            if writer.attempt:
+                writer._abandon()
+                raise RecordError(
+                    f"{directory}: already holds a run; give another output directory, or resume that run."
+                )
+            with writer._disposed_on_error():
+                writer._begin_attempt(kept_seq=0, resumed_step=None)
+            return writer
+
+    @classmethod
+    def reopen(cls, run_dir: Path | str, *, after_seq: int | None = None, step: int | None = None) -> RecordWriter:
+        """Go on with a run, in a new attempt.
+
+        The history kept is everything up to event ``after_seq``, or up to (without) the first event at ``step``
+        or later; with neither, all of it. What lies behind stays in the file and shows with ``attempt="all"``.
+
+        Raises:
+            RecordError: no record there, another process writes to it, or ``after_seq`` lies outside it.
+        """
+        path = record_path(run_dir)
+        if after_seq is not None and step is not None:
+            raise RecordError("reopen: expected after_seq or step, got both; after_seq is the exact one.")
+        if not path.is_file():
+            raise RecordError(f"{run_dir}: expected a run directory with {FILE_NAME} in it, found none to resume.")
+        with _one_line(path.parent):
+            writer = cls._open(path)
+            with writer._disposed_on_error():
+                kept = writer.last_seq if after_seq is None else index(after_seq)
+                if not 0 <= kept <= writer.last_seq:
+                    raise RecordError(
+                        f"{path}: cannot resume after event {kept}; it holds events 1 to {writer.last_seq}."
+                    )
+                if step is not None:
+                    kept = min(kept, writer._last_before(index(step)))
+                writer._begin_attempt(kept_seq=kept, resumed_step=step)
+            return writer
+
+    @classmethod
+    def _open(cls, path: Path) -> RecordWriter:
+        lock = DirectoryLock(path.parent)
+        try:
+            connection, note = open_for_writing(path)
+        except BaseException:
+            lock.release()
+            raise
+        return cls(path, connection, lock, tuple(line for line in (note, lock.note) if line))
+
+    def _last_before(self, step: int) -> int:
+        """The last event of the present history before the first one at ``step`` or later."""
+        for low, high in latest_spans(read_attempts(self._connection)):
+            firsts = [
+                self._connection.execute(
+                    f"SELECT min(seq) FROM {table} WHERE seq BETWEEN ? AND ? AND step >= ?", (low, high, step)
+                ).fetchone()[0]
+                for table in ("events", "metrics")
+            ]
+            found = [first for first in firsts if first is not None]
+            if found:
+                return min(found) - 1
+        return self.last_seq
+
+    def _begin_attempt(self, kept_seq: int, resumed_step: int | None) -> None:
+        self.attempt += 1
+        row = (self.attempt, self._next, kept_seq, resumed_step, time.time(), json.dumps(self.notes))
+        self._connection.execute(_INSERT_ATTEMPT, row)
+        self._connection.execute("PRAGMA synchronous=NORMAL")
+
+    def append(self, event: Event) -> int:
+        """Record one event; it is committed when this returns. Returns its number in the record (``seq``).
+
+        Raises:
+            RecordError: the disk is full, a value cannot be kept, the record is closed, or this is a forked child.
+        """
+        return self._write((event,))
+
+    def append_many(self, events: Iterable[Event]) -> list[int]:
+        """Record several events in one commit: all of them or, when this raises, none."""
+        listed = list(events)
+        if not listed:
+            return []
+        with self._thread_lock:
+            last = self._write(listed)
+        return list(range(last - len(listed) + 1, last + 1))
+
+    def close(self) -> None:
+        """Finish: the write-ahead log goes into the file where no reader holds it. Harmless when repeated."""
+        if self._closed or os.getpid() != self._process:
+            return
+        with self._thread_lock:
+            self._closed = True
+            # One plain file is what people copy and put on read-only media. Not vital: WAL left behind reads as well.
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("PRAGMA busy_timeout=0")
+                self._connection.execute("PRAGMA journal_mode=DELETE").fetchone()
+            self._abandon()
+
+    def __enter__(self) -> RecordWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _abandon(self) -> None:
+        self._closed = True
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+        self._directory_lock.release()
+
+    @contextlib.contextmanager
+    def _disposed_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _write(self, events: Iterable[Event]) -> int:
+        if os.getpid() != self._process:
+            raise RecordError(
+                f"{self.path}: this writer belongs to process {self._process}; a forked child cannot write to it. "
+                "Send its events to the parent."
+            )
+        with self._thread_lock:
+            if self._closed:
+                raise RecordError(f"{self.path}: the record is closed; RecordWriter.reopen() goes on with the run.")
+            try:
+                statements: list[Statement] = []
+                durable = False
+                for event in events:
+                    self._prepare(event, self._next, statements)
+                    self._next += 1  # never handed out twice, even when an interrupt arrives after the commit
+                    durable = durable or isinstance(event, _DURABLE)
+                self._commit(statements, durable)
+            except BaseException as error:
+                self._layouts = _read_layouts(self._connection, self._layouts)
+                if isinstance(error, sqlite3.Error):
+                    raise RecordError(
+                        f"{self.path}: cannot record ({error}); free space or check the disk. "
+                        "Everything recorded before is intact."
+                    ) from error
+                raise
+            self.last_seq = self._next - 1
+            return self.last_seq
+
+    def _commit(self, statements: list[Statement], durable: bool) -> None:
+        connection = self._connection
+        if durable:
+            connection.execute("PRAGMA synchronous=FULL")
+        try:
+            if len(statements) == 1:
+                connection.execute(*statements[0])  # commits by itself
+                return
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in statements:
+                connection.execute(*statement)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+            raise
+        finally:
+            if durable:
+                connection.execute("PRAGMA synchronous=NORMAL")
+
+    def _prepare(self, event: Event, seq: int, statements: list[Statement]) -> None:
+        """The statements that record ``event``, the row itself last."""
+        try:
+            place = (
+                seq, self.attempt, index(event.cycle), _text(event.phase), index(event.phase_step), index(event.step),
+                time.time(),
+            )  # fmt: skip
+        except TypeError as error:
+            raise RecordError(f"{event.kind} event: step, cycle and phase_step are whole numbers ({error}).") from error
+        if type(event) is StepMetrics:
+            layout = self._layout(tuple(event.metrics), statements)
+            statements.append((_INSERT_METRICS, (*place, layout, _packed(event.metrics))))
+            return
+        small = bytearray()
+
+        def put(array: Array) -> Any:
+            if array.nbytes > INLINE_BYTES:
+                return self._keep(array, statements)
+            start = len(small)
+            small.extend(array.tobytes())
+            return [*describe(array), start, array.nbytes]
+
+        payload = encode_event(event, put)
+        row = (*place, event.kind, event.version, payload, bytes(small) or None)
+        statements.append((_INSERT_EVENT, row))
+
+    def _keep(self, array: Array, statements: list[Statement]) -> str:
+        blob = Blob.of(array)
+        known = self._connection.execute("SELECT 1 FROM blobs WHERE hash = ?", (blob.hash,)).fetchone()
+        if not known and not any(sql is _INSERT_BLOB and row[0] == blob.hash for sql, row in statements):
+            statements.append((_INSERT_BLOB, blob.row()))
+        return blob.hash.hex()
+
+    def _layout(self, names: tuple[str, ...], statements: list[Statement]) -> int:
+        number = self._layouts.get(names)
+        if number is None:
+            number = len(self._layouts) + 1
+            self._layouts[names] = number
+            statements.append((_INSERT_LAYOUT, (number, json.dumps(names))))
+        return number
+
+
+def _read_layouts(connection: sqlite3.Connection, otherwise: dict[tuple[str, ...], int]) -> dict[tuple[str, ...], int]:
+    """Layouts by their names, as the file has them: an interrupt may arrive before or after a commit."""
+    try:
+        rows = connection.execute("SELECT id, names FROM layouts ORDER BY id").fetchall()
+    except sqlite3.Error:
+        return otherwise
+    return {tuple(json.loads(names)): number for number, names in rows}
+
+
+def _text(value: str) -> str:
+    """``value``, with lone surrogates (which no file can hold as UTF-8) written out."""
+    return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _packed(metrics: Mapping[str, float]) -> bytes:
+    try:
+        return _packer(len(metrics)).pack(*metrics.values())
+    except struct.error:
+        for name, value in metrics.items():
+            try:
+                float(value)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise RecordError(f"metric {name!r}: expected a number, got {value!r}.") from error
+        return _packer(len(metrics)).pack(*(float(value) for value in metrics.values()))
+
+
+@contextlib.contextmanager
+def _one_line(directory: Path) -> Iterator[None]:
+    """Errors of the file system and of SQLite, said in one line."""
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError) as error:
+        raise RecordError(f"{directory}: expected a directory for the run, but a file is in the way.") from error
+    except OSError as error:
+        raise RecordError(f"{directory}: cannot be used as a run directory: {error.strerror}.") from error
+    except sqlite3.Error as error:
+        raise RecordError(f"{directory}: the record cannot be written there: {error}.") from error
