@@ -1,6 +1,6 @@
 """Train the built-in model: a small GPT-2 on the Python standard library's own text. Seeded; writes a model card.
 
-    python scripts/train_builtin_model.py                     # the committed weights' recipe (about an hour on two cores)
+    python scripts/train_builtin_model.py    # the committed weights (about half an hour on two cores)
     python scripts/train_builtin_model.py --steps 50 --output_dir /tmp/tiny   # a try
 
 An interrupted training goes on from its last checkpoint (every 200 steps) when the same command is given again.
@@ -189,7 +189,7 @@ the figures hold for the version named; the weights reproduce bit for bit only o
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=2600, help="optimiser steps")
+    parser.add_argument("--steps", type=int, default=1400, help="optimiser steps")
     parser.add_argument("--batch_size", type=int, default=16, help="sequences of 256 tokens per step")
     parser.add_argument("--vocabulary", type=int, default=2048, help="entries of the byte-level BPE")
     parser.add_argument("--seed", type=int, default=0)

@@ -180,7 +180,7 @@ class TextSample(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionMaps(Event):
-    """Attention patterns of one prompt: ``maps`` (layers, heads, T, T), NaN for pruned heads: no pattern, never zeros."""
+    """Attention patterns of one prompt: ``maps`` (layers, heads, T, T), NaN where a head is pruned, never zeros."""
 
     kind: ClassVar[str] = "attention_maps"
     prompt: str

@@ -7,6 +7,7 @@ import sysconfig
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -127,7 +128,7 @@ def _from_text_file(path: Path) -> Corpus:
     lines = read_text(path).splitlines(keepends=True)
     n = len(lines)
     bounds = (0, int(n * 0.8), int(n * 0.9), n)
-    parts = ["".join(lines[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+    parts = ["".join(lines[a:b]) for a, b in pairwise(bounds)]
     if not all(part.strip() for part in parts):
         raise CorpusError(
             f"--dataset {path}: {n} lines are too few to split into train, validation and test; "
@@ -136,13 +137,13 @@ def _from_text_file(path: Path) -> Corpus:
     names: Sequence[Split] = ("train", "validation", "test")
     documents = {
         split: [Document(f"{path.name}:{a + 1}-{b}", part)]
-        for split, part, a, b in zip(names, parts, bounds, bounds[1:], strict=False)
+        for split, part, (a, b) in zip(names, parts, pairwise(bounds), strict=True)
     }
     return _corpus(str(path), documents)
 
 
 def _from_directory(path: Path) -> Corpus:
-    """Every ``*.txt``, ``*.md`` and ``*.py`` below ``path`` is a document; they are dealt out by a hash of their name."""
+    """Every ``*.txt``, ``*.md`` and ``*.py`` below ``path`` is a document, dealt out by a hash of its name."""
     files = sorted(p for p in path.rglob("*") if p.suffix in {".txt", ".md", ".py"} and p.is_file())
     if len(files) < 3:
         raise CorpusError(

@@ -1,0 +1,102 @@
+"""The command line: the only place that wires experiment, record and views together."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from neural_plasticity.config import RunConfig
+from neural_plasticity.errors import InputError
+
+DESCRIPTION = "Prune, heal and regrow the attention heads of a language model, and see what happens while it happens."
+
+_FLAGS = (
+    tyro.conf.FlagCreatePairsOff,
+    tyro.conf.DisallowNone,
+    tyro.conf.OmitArgPrefixes,
+    tyro.conf.OmitSubcommandPrefixes,
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Train, analyse, prune, fine-tune and evaluate a language model, on record.
+
+    Nothing needs to be given: the built-in model and the text that every Python installation carries are the defaults.
+    Flags can be written with _ or -. Ctrl-C stops a run cleanly; --resume goes on after its last finished phase.
+    """
+
+    config: RunConfig = field(default_factory=RunConfig)
+    resume: Path | None = None
+    """Go on with the run in this directory, with the options it was started with."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write the dashboard page of a recorded run as one self-contained file."""
+
+    run_dir: tyro.conf.Positional[Path]
+    """A run directory, or its run.sqlite."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """The file to write. Default: dashboard.html in the run directory."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0 done, 2 bad input or a run that had to stop, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        command = parse(arguments)
+        match command:
+            case Run():
+                return _run(command)
+            case Export():
+                return _export(command)
+    except InputError as error:
+        print(f"plasticity: {error}", file=sys.stderr)  # noqa: T201 the one place that talks to the shell
+        return 2
+
+
+def parse(arguments: Sequence[str]) -> Run | Export:
+    """The command that ``arguments`` ask for; tyro prints help and its own errors, and exits with 0 or 2."""
+    # The quick defaults have to be in place before parsing, so that what the user gives beside --quick_test counts.
+    quick = any(argument in ("--quick_test", "--quick-test") for argument in arguments)
+    defaults = replace(RunConfig.quick(), quick_test=False) if quick else RunConfig()
+    run = tyro.conf.subcommand("run", default=Run(defaults))
+    return tyro.cli(
+        Annotated[Run, run] | Annotated[Export, tyro.conf.subcommand("export")],  # type: ignore[arg-type]
+        prog="plasticity",
+        description=DESCRIPTION,
+        args=arguments,
+        use_underscores=True,
+        config=_FLAGS,
+    )
+
+
+def _run(command: Run) -> int:
+    from neural_plasticity.session import resume_run, start_run
+
+    if command.resume is not None:
+        return resume_run(command.resume)
+    config = command.config.checked()
+    return start_run(config, config.output_dir or default_run_dir(datetime.now()))
+
+
+def _export(command: Export) -> int:
+    from neural_plasticity.record import open_run
+    from neural_plasticity.render.page import write_page
+
+    run = open_run(command.run_dir)
+    directory = command.run_dir if command.run_dir.is_dir() else command.run_dir.parent
+    print(write_page(run, command.output or directory / "dashboard.html"))  # noqa: T201
+    return 0
+
+
+def default_run_dir(now: datetime) -> Path:
+    """output/neural_plasticity_[timestamp]."""
+    return Path("output") / f"neural_plasticity_{now:%Y%m%d-%H%M%S}"

@@ -1,0 +1,178 @@
+"""What a run can be told: one frozen dataclass from which the command line and its help are derived."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from neural_plasticity.errors import ConfigError
+
+PruneUnit = Literal["head", "kv_group"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Options of a run; each one's text below is its help on the command line."""
+
+    model_name: str = "builtin"
+    """Model: 'builtin', a local directory, or a hub name such as distilgpt2."""
+    dataset: str = "python-stdlib"
+    """Text: 'python-stdlib', a text file, a directory of text files, or a hub data set such as wikitext."""
+    dataset_config: str | None = None
+    """Configuration of a hub data set, such as wikitext-2-raw-v1."""
+
+    pruning_strategy: str = "gradient"
+    """What decides: entropy, gradient, gradient_normalised, fisher, output_norm, magnitude, random, combined, ablation,
+    or your own as package.module:function. Several, with commas: one per cycle."""
+    pruning_level: str = "0.2"
+    """Fraction of the heads still active that one cycle prunes. Several, with commas: one per cycle."""
+    cycles: int | None = None
+    """Number of prune-and-heal cycles. Default: as many as strategies or levels were given."""
+    prune_unit: PruneUnit = "head"
+    """What goes at once: single query heads, or whole key/value groups (these free KV cache)."""
+    min_heads_per_layer: int = 1
+    """No layer is left with fewer active heads than this."""
+
+    warmup_steps: int = 200
+    """Warm-up ends when the loss is stable, at the latest after this many steps."""
+    fine_tuning_steps: int = 150
+    """Training steps after each pruning."""
+    control: bool = False
+    """Also train an unpruned control for as many steps on the same batches (doubles the fine-tuning time)."""
+    batch_size: int = 8
+    """Sequences per training step."""
+    sequence_length: int | None = None
+    """Tokens per sequence. Default: 256, or what the model can take if that is less."""
+    learning_rate: float = 1e-4
+    """Peak learning rate of AdamW; it rises over the first tenth of each training phase, then stays."""
+    weight_decay: float = 0.01
+    """Weight decay of AdamW. Pruned heads are exempt: their parameters do not move."""
+    stabilisation_window: int = 40
+    """Warm-up: number of last steps over which the loss slope is judged."""
+    stabilisation_tolerance: float = 0.02
+    """Warm-up: stable when the 95 % interval of the loss change over a window is inside ± this fraction of the loss."""
+
+    score_sequences: int = 64
+    """Validation sequences on which heads are scored."""
+    eval_sequences: int = 256
+    """Test sequences on which models are evaluated (fewer if the text has fewer)."""
+    eval: str | None = None
+    """Your own evaluation, package.module:function(model, tokenizer) -> {name: number}, on every model evaluated."""
+    seed: int = 0
+    """Seed of everything random; the same seed gives the same run on CPU."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, cuda:1, mps."""
+
+    output_dir: Path | None = None
+    """Run directory. Default: output/neural_plasticity_[timestamp]."""
+    use_dashboard: bool = False
+    """Write dashboard.html into the run directory, during the run and at its end."""
+    no_browser: bool = False
+    """Do not open the dashboard in a browser."""
+    no_visualize: bool = False
+    """Draw no PNG figures. (This version draws none yet; the page does not depend on it.)"""
+    quick_test: bool = False
+    """Every phase for real in about 90 s with the built-in model: fewer steps, shorter and fewer sequences."""
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """One strategy per cycle."""
+        return _per_cycle("--pruning_strategy", self.pruning_strategy, self.cycle_count)
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """One level per cycle, each in (0, 1)."""
+        return tuple(_level(text) for text in _per_cycle("--pruning_level", self.pruning_level, self.cycle_count))
+
+    @property
+    def cycle_count(self) -> int:
+        if self.cycles is not None:
+            return self.cycles
+        return max(len(self.pruning_strategy.split(",")), len(self.pruning_level.split(",")))
+
+    @classmethod
+    def quick(cls) -> RunConfig:
+        """The defaults under ``--quick_test``: what the user gives beside it still counts."""
+        return cls(
+            quick_test=True,
+            warmup_steps=24,
+            fine_tuning_steps=24,
+            sequence_length=128,
+            stabilisation_window=20,
+            score_sequences=32,
+            eval_sequences=64,
+        )
+
+    def checked(self) -> RunConfig:
+        """This configuration, if every value is possible.
+
+        Raises:
+            ConfigError: a value is impossible; the message names its flag.
+        """
+        for flag, minimum in _MINIMA.items():
+            value = getattr(self, flag)
+            if value is not None and value < minimum:
+                raise ConfigError(f"--{flag} {value}: expected at least {minimum}.")
+        for flag in ("learning_rate", "stabilisation_tolerance"):
+            value = getattr(self, flag)
+            if not 0 < value < 1:
+                raise ConfigError(f"--{flag} {value}: expected a number between 0 and 1, both excluded.")
+        _ = self.strategies, self.levels
+        return self
+
+
+_MINIMA: Mapping[str, int] = {
+    "cycles": 1,
+    "min_heads_per_layer": 0,
+    "warmup_steps": 1,
+    "fine_tuning_steps": 0,
+    "batch_size": 1,
+    "sequence_length": 8,
+    "stabilisation_window": 8,
+    "score_sequences": 1,
+    "eval_sequences": 2,
+    "weight_decay": 0,
+    "seed": 0,
+}
+
+
+def _per_cycle(flag: str, text: str, cycles: int) -> tuple[str, ...]:
+    values = tuple(part.strip() for part in text.split(","))
+    if not all(values):
+        raise ConfigError(f"{flag} {text!r}: expected one value, or one per cycle with commas between.")
+    if len(values) == 1:
+        return values * cycles
+    if len(values) != cycles:
+        raise ConfigError(f"{flag} {text}: {len(values)} values for {cycles} cycles; give one value, or one per cycle.")
+    return values
+
+
+def _level(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value < 1:
+        raise ConfigError(
+            f"--pruning_level {text}: expected a fraction of the active heads between 0 and 1, excluded; such as 0.2."
+        )
+    return value
+
+
+def as_json(config: RunConfig) -> dict[str, Any]:
+    """The configuration as plain values, as the record keeps it."""
+    return {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(config).items()}
+
+
+def from_json(values: Mapping[str, Any]) -> RunConfig:
+    """The configuration that ``as_json`` wrote; unknown names (a newer version's) are refused by name."""
+    known = {f.name for f in dataclasses.fields(RunConfig)}
+    if unknown := set(values) - known:
+        raise ConfigError(f"the record's configuration has options this version does not know: {sorted(unknown)}.")
+    kept = dict(values)
+    if kept.get("output_dir") is not None:
+        kept["output_dir"] = Path(kept["output_dir"])
+    return RunConfig(**kept)

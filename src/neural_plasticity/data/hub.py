@@ -1,0 +1,62 @@
+"""Data sets of the Hugging Face hub, as a corpus."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from neural_plasticity.data.corpus import Corpus, Document
+from neural_plasticity.errors import CorpusError
+
+
+def load_hub_corpus(dataset: str, dataset_config: str | None) -> Corpus:
+    """Open a hub data set (or its local cache when the hub cannot be reached) by its ``text`` column.
+
+    Its own train, validation and test splits are used; a missing one is dealt out of ``train`` by a hash of each row.
+
+    Raises:
+        CorpusError: it cannot be found or reached, or has no column of text.
+    """
+    import datasets
+
+    label = dataset if dataset_config is None else f"{dataset} ({dataset_config})"
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity_error()
+    try:
+        found = datasets.load_dataset(dataset, dataset_config)
+    # The library raises a dozen kinds of error for "not there"; the user needs one line, and the cause stays chained.
+    except Exception as error:
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CorpusError(
+            f"--dataset {label}: not a local file or directory, and the hub or its cache does not give it "
+            f"({first_line[:160]}); give a text file, or leave --dataset out for python-stdlib."
+        ) from error
+    rows = {name: _texts(label, found[name]) for name in found}
+    if "train" not in rows:
+        raise CorpusError(f"--dataset {label}: has no 'train' split, only {', '.join(rows)}; give another data set.")
+    train = rows["train"]
+    held_out = {"validation": rows.get("validation"), "test": rows.get("test")}
+    for number, name in enumerate(held_out):
+        if not held_out[name]:
+            held_out[name] = [d for d in train if _bucket(d) == number]
+            train = [d for d in train if _bucket(d) != number]
+    if not (train and held_out["validation"] and held_out["test"]):
+        raise CorpusError(f"--dataset {label}: too few rows of text to split into train, validation and test.")
+    return Corpus(label, tuple(train), tuple(held_out["validation"]), tuple(held_out["test"]))
+
+
+def _bucket(document: Document) -> int:
+    return hashlib.sha256(document.text.encode()).digest()[0] % 10
+
+
+def _texts(label: str, split: Any) -> list[Document]:
+    column = "text" if "text" in split.column_names else None
+    if column is None:
+        strings = [name for name, feature in split.features.items() if getattr(feature, "dtype", "") == "string"]
+        if len(strings) != 1:
+            raise CorpusError(
+                f"--dataset {label}: expected a column named 'text', found {', '.join(split.column_names)}; "
+                "export the text to a file and give that."
+            )
+        column = strings[0]
+    return [Document(f"row {i}", text) for i, text in enumerate(split[column]) if text and text.strip()]

@@ -1,0 +1,108 @@
+"""Where a run is: the coordinates that every event carries, and how much of the planned work is done."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from neural_plasticity.config import RunConfig
+from neural_plasticity.events import Phase, Progress
+
+
+class Stage(NamedTuple):
+    """One phase of one cycle; cycle 0 comes before any pruning."""
+
+    phase: Phase
+    cycle: int
+
+
+def stages(cycles: int) -> tuple[Stage, ...]:
+    """Warm-up and the baseline's evaluation, then every cycle's analysis, pruning, fine-tuning and evaluation."""
+    per_cycle: tuple[Phase, ...] = ("analysis", "pruning", "fine-tuning", "evaluation")
+    return (
+        Stage("warmup", 0),
+        Stage("evaluation", 0),
+        *(Stage(phase, cycle) for cycle in range(1, cycles + 1) for phase in per_cycle),
+    )
+
+
+def planned_work(stage: Stage, config: RunConfig, ablation_passes: int) -> float:
+    """Cost of a stage in forward passes of one sequence (a training step's backward counts as two forwards)."""
+    evaluation = config.eval_sequences * (2 if config.control and stage.cycle else 1)
+    match stage.phase:
+        case "warmup":
+            return 3.0 * config.warmup_steps * config.batch_size
+        case "fine-tuning":
+            return 3.0 * config.fine_tuning_steps * config.batch_size * (2 if config.control else 1)
+        case "analysis":
+            return config.score_sequences * (4.0 + ablation_passes)
+        case "pruning":
+            return 2.0 * config.score_sequences
+        case _:
+            return evaluation + GENERATION_WORK
+
+
+GENERATION_WORK = 60.0
+"""Text samples, attention maps and speed of one evaluation, in the same unit; measured on the built-in model."""
+
+
+@dataclass
+class Clock:
+    """Mutable coordinates and the estimate of the time left."""
+
+    total_work: float
+    step: int = 0
+    phase: Phase = ""
+    cycle: int = 0
+    phase_step: int = 0
+    done_work: float = 0.0
+    planned: int = 0
+    unit: str = "steps"
+    _started: float = field(default_factory=time.perf_counter)
+    _phase_started: float = 0.0
+    _stage_target: float = 0.0
+    _stage_work: float = 0.0
+
+    def enter(self, stage: Stage, work: float, planned: int, unit: str) -> None:
+        """Begin a stage that will take ``work`` of the run's total."""
+        self.phase, self.cycle = stage.phase, stage.cycle
+        self.phase_step, self.planned, self.unit = 0, planned, unit
+        self._phase_started = time.perf_counter()
+        self._stage_target = self.done_work + work
+        self._stage_work = work
+
+    def skip(self, work: float) -> None:
+        """A stage that an earlier attempt has done: no part of what this one has to do."""
+        self.total_work -= work
+
+    def leave(self) -> float:
+        """End the stage, its work done or saved; returns its seconds."""
+        saved = max(0.0, self._stage_target - self.done_work)
+        # Work that turned out not to be needed leaves the total, or the estimate would believe in a burst of speed.
+        self.total_work -= saved
+        return time.perf_counter() - self._phase_started
+
+    def tick(self, steps: int = 1) -> None:
+        """One unit of the phase is done (``steps``: how far the global step moves)."""
+        self.step += steps
+        self.phase_step += 1
+        self.done_work += min(self._stage_work / max(1, self.planned), self._stage_target - self.done_work)
+
+    def at(self) -> dict[str, Any]:
+        """Coordinates as keyword arguments of an event."""
+        return {"step": self.step, "phase": self.phase, "cycle": self.cycle, "phase_step": self.phase_step}
+
+    def progress(self) -> Progress:
+        """How far the phase and the run are, and how long the rest takes at the rate so far."""
+        seconds = time.perf_counter() - self._started
+        fraction = min(1.0, self.done_work / self.total_work) if self.total_work else 0.0
+        left = seconds * (1 - fraction) / fraction if fraction > 0 else None
+        return Progress(
+            done=self.phase_step,
+            planned=self.planned,
+            run_fraction=fraction,
+            seconds_left=left,
+            unit=self.unit,
+            **self.at(),
+        )

@@ -1,0 +1,147 @@
+"""Evaluation on test text: loss with intervals, measured speed of the compacted model, size, samples and maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from neural_plasticity.data.prompts import MAP_TOKENS, PROBE_PROMPTS
+from neural_plasticity.events import AttentionMaps, Evaluation, Event, PhaseEnded, TextSample
+from neural_plasticity.experiment.state import Experiment
+from neural_plasticity.experiment.training import Losses, batches_of, continuation, sequence_losses
+from neural_plasticity.importance import attention_maps
+from neural_plasticity.models.compaction import compact
+from neural_plasticity.models.size import model_size
+from neural_plasticity.models.speed import Speed, compare_speed, paired_ratio
+from neural_plasticity.policies.statistics import (
+    Interval,
+    bootstrap_mean_interval,
+    paired_bootstrap_difference,
+    through_exp,
+)
+
+_BOOTSTRAP = 4  # purpose number of Experiment.seed_for
+_NEW_TOKENS = 48
+
+
+def evaluation(x: Experiment) -> Iterator[Event]:
+    """Evaluate the model as it would be shipped: compacted. Cycle 0 is the baseline that later cycles compare with."""
+    name = "pruned" if x.clock.cycle else "baseline"
+    small = compact(x.model) if x.clock.cycle else x.model
+    yield from _measure_losses(x, name, small)
+    if x.control is not None and x.clock.cycle:
+        yield from _measure_losses(x, "control", x.control)
+    # A gated model has the cost of a dense one, so the model in hand times the baseline too.
+    speeds = compare_speed(
+        {"baseline": x.model, name: small},
+        prompt_tokens=x.test.shape[1] // 2,
+        new_tokens=min(_NEW_TOKENS, x.test.shape[1] // 4),
+        repeats=5,
+    )
+    results: dict[str, dict[str, Any]] = {}
+    if not x.clock.cycle:
+        x.baseline = _figures(x, name, small, speeds[name])
+        results["baseline"] = x.baseline
+    else:
+        # Speed is the only figure of the baseline that must be measured in the same minute as the pruned model's.
+        results["baseline"] = {**x.baseline, **_speed_figures(speeds["baseline"])}
+        results["pruned"] = _figures(x, name, small, speeds[name])
+        if x.control is not None:
+            results["control"] = _loss_figures(x, "control")
+        results["comparison"] = _comparison(x, results) | {
+            "prefill_speedup": paired_ratio(speeds["baseline"].prefill_samples_ms, speeds[name].prefill_samples_ms),
+            "decode_speedup": paired_ratio(speeds["baseline"].decode_samples_ms, speeds[name].decode_samples_ms),
+        }
+    yield from _samples(x, name, small)
+    x.closing = results.get("comparison", {})
+    yield Evaluation(results=results, sequences=len(x.test), tokens=x.test.size, **x.clock.at())
+    yield PhaseEnded(seconds=x.clock.leave(), **x.clock.at())
+
+
+def _measure_losses(x: Experiment, name: str, model: nn.Module) -> Iterator[Event]:
+    parts: list[Losses] = []
+    for batch in batches_of(x.test, x.config.batch_size, x.device):
+        parts.append(sequence_losses(model, batch))
+        x.clock.tick(steps=0)
+        yield x.clock.progress()
+    x.losses[name] = np.concatenate(parts)
+
+
+def _loss_figures(x: Experiment, name: str) -> dict[str, Any]:
+    loss = bootstrap_mean_interval(x.losses[name], x.seed_for(_BOOTSTRAP))
+    return _with_interval("loss", loss) | _with_interval("perplexity", through_exp(loss))
+
+
+def _with_interval(name: str, interval: Interval) -> dict[str, float]:
+    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def _speed_figures(speed: Speed) -> dict[str, Any]:
+    return {
+        "prefill_ms": speed.prefill_ms,
+        "prefill_ms_spread": speed.prefill_ms_spread,
+        "prefill_tokens_per_second": speed.prefill_tokens_per_second,
+        "decode_ms_per_token": speed.decode_ms_per_token,
+        "decode_ms_per_token_spread": speed.decode_ms_per_token_spread,
+        "decode_tokens_per_second": speed.decode_tokens_per_second,
+    }
+
+
+def _figures(x: Experiment, name: str, model: nn.Module, speed: Speed) -> dict[str, Any]:
+    size = model_size(model)
+    custom = x.evaluator(model) if x.evaluator else {}
+    return {
+        **_loss_figures(x, name),
+        **_speed_figures(speed),
+        "parameters": size.parameters,
+        "bytes": size.bytes,
+        "kv_cache_bytes_per_token": size.kv_cache_bytes_per_token,
+        "sparsity": x.sparsity,
+        **custom,
+    }
+
+
+def _comparison(x: Experiment, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    before, after = results["baseline"], results["pruned"]
+    seed = x.seed_for(_BOOTSTRAP)
+    difference = paired_bootstrap_difference(x.losses["pruned"], x.losses["baseline"], seed)
+    figures: dict[str, Any] = {
+        **_with_interval("loss_difference", difference),
+        **_with_interval("perplexity_ratio", through_exp(difference)),
+        "size_reduction": 1 - after["bytes"] / before["bytes"],
+        "parameter_reduction": 1 - after["parameters"] / before["parameters"],
+        "kv_cache_reduction": 1 - after["kv_cache_bytes_per_token"] / before["kv_cache_bytes_per_token"],
+    }
+    if "control" in x.losses:
+        to_control = paired_bootstrap_difference(x.losses["pruned"], x.losses["control"], seed)
+        figures |= _with_interval("loss_difference_to_control", to_control)
+    return figures
+
+
+def _samples(x: Experiment, name: str, model: nn.Module) -> Iterator[Event]:
+    """Generated text and attention maps of the probe prompts, from the model just evaluated."""
+    limit = x.test.shape[1]
+    for prompt in PROBE_PROMPTS:
+        ids = x.tokenizer(prompt, add_special_tokens=False)["input_ids"][: limit // 2]
+        prompt_ids = torch.tensor([ids], device=x.device)
+        new_tokens = min(_NEW_TOKENS, limit - len(ids))
+        text = x.tokenizer.decode(continuation(model, prompt_ids, new_tokens, x.pad_token_id))
+        yield TextSample(prompt=prompt, text=text, model=name, **x.clock.at())
+        if x.control is not None and x.clock.cycle:
+            text = x.tokenizer.decode(continuation(x.control, prompt_ids, new_tokens, x.pad_token_id))
+            yield TextSample(prompt=prompt, text=text, model="control", **x.clock.at())
+        yield _maps(x, name, prompt, prompt_ids[:, :MAP_TOKENS])
+
+
+def _maps(x: Experiment, name: str, prompt: str, ids: Tensor) -> AttentionMaps:
+    return AttentionMaps(
+        prompt=prompt,
+        tokens=tuple(x.tokenizer.convert_ids_to_tokens(ids[0].tolist())),
+        maps=attention_maps(x.model, ids),
+        model=name,
+        **x.clock.at(),
+    )

@@ -1,0 +1,114 @@
+"""The phases that decide: analysis measures the heads, pruning gates off what the strategy chose, with reasons."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from neural_plasticity.events import Event, HeadScores, HeadsPruned, PhaseEnded
+from neural_plasticity.experiment.state import Experiment
+from neural_plasticity.experiment.training import held_out_losses
+from neural_plasticity.heads import FloatGrid
+from neural_plasticity.importance import score_heads
+from neural_plasticity.policies.selection import decide_pruning, prune_count
+from neural_plasticity.policies.strategies import StrategyContext
+
+_SCORING = 2  # purpose numbers of Experiment.seed_for
+_CHOICE = 3
+
+ALWAYS_MEASURED = ("entropy", "gradient", "gradient_normalised", "fisher", "output_norm", "combined", "magnitude")
+"""Measured in every analysis, whatever the strategy: one pass gives all of them but magnitude, which needs none."""
+
+
+def analysis(x: Experiment) -> Iterator[Event]:
+    """Measure every head on validation text."""
+    strategy = x.strategies[x.clock.cycle - 1]
+    criteria = tuple(dict.fromkeys((*ALWAYS_MEASURED, *strategy.criteria)))
+    began = time.perf_counter()
+    x.scores = _score(x, criteria)
+    x.clock.tick()
+    yield HeadScores(
+        scores=x.scores,
+        sequences=len(x.scoring),
+        tokens=x.scoring.size,
+        seconds=time.perf_counter() - began,
+        **x.clock.at(),
+    )
+    yield x.clock.progress()
+    yield PhaseEnded(seconds=x.clock.leave(), **x.clock.at())
+
+
+def pruning(x: Experiment) -> Iterator[Event]:
+    """Choose the heads that go, gate them off, and measure what that costs on validation text."""
+    cycle = x.clock.cycle
+    strategy, level = x.strategies[cycle - 1], x.config.levels[cycle - 1]
+    x.loss_before_pruning = _validation_loss(x)
+    seed = x.seed_for(_CHOICE)
+    choice = decide_pruning(
+        strategy,
+        _context(x, level, seed),
+        level,
+        min_heads_per_layer=x.config.min_heads_per_layer,
+        unit=x.config.prune_unit,
+        kv_groups=x.heads.kv_groups,
+    )
+    x.heads.prune(choice.heads)
+    x.loss_after_pruning = _validation_loss(x)
+    x.clock.tick()
+    yield HeadsPruned(
+        heads=choice.heads,
+        strategy=strategy.name,
+        level=level,
+        score=choice.score,
+        rank=choice.rank,
+        protected=choice.protected,
+        threshold=choice.threshold,
+        rule=choice.rule,
+        seed=seed,
+        reasons=choice.reasons,
+        loss_before=x.loss_before_pruning,
+        loss_after=x.loss_after_pruning,
+        **x.clock.at(),
+    )
+    yield x.clock.progress()
+    yield PhaseEnded(
+        seconds=x.clock.leave(),
+        summary={
+            "heads_pruned": len(choice.heads),
+            "sparsity": x.sparsity,
+            "loss_before_pruning": x.loss_before_pruning,
+            "loss_after_pruning": x.loss_after_pruning,
+        },
+        **x.clock.at(),
+    )
+
+
+def _score(x: Experiment, criteria: tuple[str, ...]) -> dict[str, FloatGrid]:
+    return dict(score_heads(x.model, x.scoring_batches(), criteria, seed=x.seed_for(_SCORING)))
+
+
+def _context(x: Experiment, level: float, seed: int) -> StrategyContext:
+    """What the strategy may look at; what the analysis has measured is not measured again."""
+
+    def score(*criteria: str) -> dict[str, FloatGrid]:
+        missing = tuple(name for name in criteria if name not in x.scores)
+        measured = {**x.scores, **(_score(x, missing) if missing else {})}
+        return {name: measured[name] for name in criteria}
+
+    mask = x.heads.mask
+    return StrategyContext(
+        model=x.model,
+        heads=x.heads,
+        batches=x.scoring_batches(),
+        mask=mask,
+        count=prune_count(int(mask.sum()), level),
+        cycle=x.clock.cycle,
+        seed=seed,
+        score=score,
+    )
+
+
+def _validation_loss(x: Experiment) -> float:
+    return float(np.mean(held_out_losses(x.model, x.scoring, x.config.batch_size, x.device)))

@@ -1,0 +1,112 @@
+"""The experiment as a stream of events: it knows neither the record nor any view."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+import transformers
+
+from neural_plasticity.config import RunConfig, as_json
+from neural_plasticity.data.prompts import PROBE_PROMPTS_VERSION
+from neural_plasticity.events import Event, PhaseStarted, RunEnded, RunStarted
+from neural_plasticity.experiment.clock import Stage, planned_work
+from neural_plasticity.experiment.evaluation import evaluation
+from neural_plasticity.experiment.pruning_phases import analysis, pruning
+from neural_plasticity.experiment.state import Experiment, ablation_passes, open_experiment
+from neural_plasticity.experiment.training_phases import fine_tuning, warmup
+from neural_plasticity.models.size import model_size
+
+PHASES: Mapping[str, Callable[[Experiment], Iterator[Event]]] = {
+    "warmup": warmup,
+    "analysis": analysis,
+    "pruning": pruning,
+    "fine-tuning": fine_tuning,
+    "evaluation": evaluation,
+}
+
+
+def run(config: RunConfig) -> Iterator[Event]:
+    """Open the experiment and play it: every phase of every cycle, as events.
+
+    Raises:
+        InputError: something given cannot be used; raised by this call, before the first event.
+        TrainingError: the loss is no longer a finite number; raised while iterating.
+    """
+    return play(open_experiment(config))
+
+
+def play(x: Experiment, stages_done: int = 0) -> Iterator[Event]:
+    """The events of an opened experiment, without the stages that a restored checkpoint has done.
+
+    After each ``PhaseEnded`` the experiment is at rest, and ``checkpoints.save`` keeps it as it is.
+    """
+    began = time.perf_counter()
+    yield started(x)
+    for number, stage in enumerate(x.plan):
+        work = planned_work(stage, x.config, ablation_passes(x.strategies, stage, x.heads))
+        if number < stages_done:
+            x.clock.skip(work)
+            continue
+        planned, unit = _planned(x, stage)
+        x.clock.enter(stage, work, planned, unit)
+        yield PhaseStarted(planned=planned, unit=unit, **x.clock.at())
+        yield from PHASES[stage.phase](x)
+    yield RunEnded(state="finished", summary={"seconds": time.perf_counter() - began, **x.closing}, **x.clock.at())
+
+
+def started(x: Experiment) -> RunStarted:
+    """Everything needed to repeat the run."""
+    size = model_size(x.model)
+    splits = {"train": x.train, "validation": x.validation, "test": x.test}
+    return RunStarted(
+        name=f"{Path(x.config.model_name).name} · {x.config.pruning_strategy} {x.config.pruning_level}",
+        shape=x.heads.shape,
+        config=as_json(x.config),
+        model={
+            "name": x.config.model_name,
+            "architecture": x.model.config.model_type,
+            "parameters": size.parameters,
+            "bytes": size.bytes,
+            "dtype": str(next(x.model.parameters()).dtype).removeprefix("torch."),
+        },
+        data={
+            "name": x.corpus.name,
+            "sha256": x.corpus.sha256,
+            "sequence_length": int(x.train.shape[1]),
+            "sequences": {name: len(blocks) for name, blocks in splits.items()},
+            "probe_prompts": PROBE_PROMPTS_VERSION,
+        },
+        environment={
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "platform": platform.platform(),
+            "device": str(x.device),
+            "threads": torch.get_num_threads(),
+            "cores": os.cpu_count() or 0,
+            "command": sys.argv,
+        },
+        **x.clock.at(),
+    )
+
+
+def _planned(x: Experiment, stage: Stage) -> tuple[int, str]:
+    match stage.phase:
+        case "warmup":
+            return x.config.warmup_steps, "steps"
+        case "fine-tuning":
+            return x.config.fine_tuning_steps, "steps"
+        case "evaluation":
+            batches = math.ceil(len(x.test) / x.config.batch_size)
+            return batches * (2 if x.control is not None and stage.cycle else 1), "batches"
+        case "analysis":
+            return math.ceil(len(x.scoring) / x.config.batch_size), "batches"
+        case _:
+            return 1, "decision"

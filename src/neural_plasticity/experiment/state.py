@@ -1,0 +1,166 @@
+"""Everything that a run holds in memory, opened and checked before anything slow starts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from neural_plasticity.config import RunConfig
+from neural_plasticity.data.corpus import Corpus, load_corpus
+from neural_plasticity.data.tokens import IntBlocks, token_blocks
+from neural_plasticity.errors import ConfigError
+from neural_plasticity.experiment.clock import Clock, Stage, planned_work, stages
+from neural_plasticity.experiment.training import Losses, batches_of
+from neural_plasticity.heads import FloatGrid
+from neural_plasticity.models.attach import Heads, attach
+from neural_plasticity.models.loading import load_model
+from neural_plasticity.policies.plugins import evaluate_with_plugin, load_plugin
+from neural_plasticity.policies.selection import check_plan
+from neural_plasticity.policies.strategies import Strategy, resolve_strategy
+
+Evaluator = Callable[[nn.Module], Mapping[str, float]]
+
+
+@dataclass
+class Experiment:
+    """The state that phases work on. ``losses`` holds test losses per sequence, by model name."""
+
+    config: RunConfig
+    model: nn.Module
+    tokenizer: Any
+    heads: Heads
+    corpus: Corpus
+    train: IntBlocks
+    validation: IntBlocks
+    test: IntBlocks
+    device: torch.device
+    strategies: tuple[Strategy, ...]
+    evaluator: Evaluator | None
+    plan: tuple[Stage, ...]
+    clock: Clock
+    control: nn.Module | None = None
+    losses: dict[str, Losses] = field(default_factory=dict)
+    baseline: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, FloatGrid] = field(default_factory=dict)
+    closing: dict[str, Any] = field(default_factory=dict)
+    loss_before_pruning: float = float("nan")
+    loss_after_pruning: float = float("nan")
+
+    @property
+    def scoring(self) -> IntBlocks:
+        """The validation blocks on which heads are scored and decisions are taken (sequences, tokens)."""
+        return self.validation[: self.config.score_sequences]
+
+    @property
+    def watched(self) -> IntBlocks:
+        """The few validation blocks whose loss is followed during training."""
+        return self.validation[: min(16, self.config.score_sequences)]
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of the model's heads that are pruned."""
+        mask = self.heads.mask
+        return float(1 - mask.sum() / max(1, self.heads.present.sum()))
+
+    @property
+    def pad_token_id(self) -> int:
+        """What generation pads with; a model without an end-of-text token pads with 0."""
+        for candidate in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
+            if candidate is not None:
+                return int(candidate)
+        return 0
+
+    def copy_of_model(self) -> nn.Module:
+        """A second model with the same weights, for the control."""
+        return copy.deepcopy(self.model)
+
+    def scoring_batches(self) -> list[dict[str, Tensor]]:
+        """The scoring blocks as batches for ``score_heads``."""
+        return [{"input_ids": batch} for batch in batches_of(self.scoring, self.config.batch_size, self.device)]
+
+    def seed_for(self, purpose: int) -> int:
+        """A seed of its own for each purpose in each cycle, so that resuming or skipping a phase shifts no other."""
+        return int(np.random.SeedSequence([self.config.seed, self.clock.cycle, purpose]).generate_state(1)[0])
+
+
+def open_experiment(config: RunConfig) -> Experiment:
+    """Load the model and the text, attach the gates, and check that the plan is possible.
+
+    Raises:
+        InputError: something given cannot be used (one line, naming the flag).
+    """
+    config = config.checked()
+    strategies = tuple(resolve_strategy(name) for name in config.strategies)
+    plugin = load_plugin(config.eval, "--eval") if config.eval else None
+    corpus = load_corpus(config.dataset, config.dataset_config)
+    device = _device(config.device)
+    model, tokenizer = load_model(config.model_name, device=str(device))
+    heads = attach(model)
+    check_plan(
+        config.levels,
+        config.cycle_count,
+        heads.shape,
+        config.min_heads_per_layer,
+        config.prune_unit,
+        kv_groups=heads.kv_groups,
+        active=heads.mask,
+    )
+    tokens = _sequence_length(config, model)
+    train, validation, test = (
+        token_blocks(documents, tokenizer, tokens) for documents in (corpus.train, corpus.validation, corpus.test)
+    )
+    plan = stages(config.cycle_count)
+    total = sum(planned_work(stage, config, ablation_passes(strategies, stage, heads)) for stage in plan)
+    torch.manual_seed(config.seed)
+    return Experiment(
+        config=config,
+        model=model,
+        tokenizer=tokenizer,
+        heads=heads,
+        corpus=corpus,
+        train=train,
+        validation=validation,
+        test=test[: config.eval_sequences],
+        device=device,
+        strategies=strategies,
+        evaluator=partial(evaluate_with_plugin, plugin, config.eval, tokenizer=tokenizer) if plugin else None,
+        plan=plan,
+        clock=Clock(total),
+    )
+
+
+def ablation_passes(strategies: tuple[Strategy, ...], stage: Stage, heads: Heads) -> int:
+    """Extra forward passes per scored sequence that a cycle's strategy asks for: one per head for ablation."""
+    if stage.phase != "analysis" or "ablation" not in strategies[stage.cycle - 1].criteria:
+        return 0
+    return int(heads.present.sum())
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    # torch raises RuntimeError, AssertionError or NotImplementedError depending on what is missing.
+    except Exception as error:
+        raise ConfigError(f"--device {name}: this machine has no such device; try --device cpu.") from error
+    return device
+
+
+def _sequence_length(config: RunConfig, model: nn.Module) -> int:
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if config.sequence_length is None:
+        return min(256, int(limit)) if limit else 256
+    if limit and config.sequence_length > limit:
+        raise ConfigError(
+            f"--sequence_length {config.sequence_length}: {config.model_name} takes at most {limit} tokens."
+        )
+    return config.sequence_length

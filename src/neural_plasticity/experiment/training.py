@@ -1,0 +1,104 @@
+"""Gradient steps, held-out losses and generated text: what several phases do with a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import get_constant_schedule_with_warmup
+
+from neural_plasticity.config import RunConfig
+from neural_plasticity.data.tokens import IntBlocks
+from neural_plasticity.errors import TrainingError
+from neural_plasticity.models.attach import Heads
+
+Losses = npt.NDArray[np.float64]  # (sequences,)
+
+
+@dataclass
+class Trainee:
+    """A model in training with its optimiser and schedule; pruned heads are protected from both."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+
+    @classmethod
+    def start(cls, model: nn.Module, heads: Heads | None, config: RunConfig, steps: int) -> Trainee:
+        """AdamW with a fresh state: every training phase begins like the others, so phases can be compared."""
+        decayed = [p for p in model.parameters() if p.ndim >= 2]
+        plain = [p for p in model.parameters() if p.ndim < 2]
+        optimizer = torch.optim.AdamW(
+            [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+        )
+        if heads is not None:
+            heads.protect(optimizer)
+        return cls(model, optimizer, get_constant_schedule_with_warmup(optimizer, max(1, steps // 10)))
+
+    @property
+    def learning_rate(self) -> float:
+        return float(self.schedule.get_last_lr()[0])
+
+    def step(self, batch: Tensor) -> float:
+        """One optimiser step on token ids (batch, tokens); returns the mean loss in nats per token.
+
+        Raises:
+            TrainingError: the loss is not a finite number; the model was not updated.
+        """
+        self.model.train()
+        loss = self.model(input_ids=batch, labels=batch).loss
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the training loss became {value} at learning rate {self.learning_rate:.2g}; the run stops here. "
+                "Try a lower --learning_rate."
+            )
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return value
+
+
+def batches_of(blocks: IntBlocks, batch_size: int, device: torch.device) -> Iterator[Tensor]:
+    """Token ids (batch, tokens) in order, the last batch shorter."""
+    for first in range(0, len(blocks), batch_size):
+        yield torch.from_numpy(blocks[first : first + batch_size]).to(device)
+
+
+@torch.inference_mode()
+def sequence_losses(model: nn.Module, batch: Tensor) -> Losses:
+    """Mean next-token loss of each sequence of ``batch`` (sequences, tokens), in nats."""
+    model.eval()
+    logits = model(input_ids=batch).logits[:, :-1]
+    losses = functional.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten(), reduction="none")
+    return losses.view(len(batch), -1).mean(dim=1).double().cpu().numpy()
+
+
+def held_out_losses(model: nn.Module, blocks: IntBlocks, batch_size: int, device: torch.device) -> Losses:
+    """Mean next-token loss of each block (blocks,), in nats."""
+    return np.concatenate([sequence_losses(model, batch) for batch in batches_of(blocks, batch_size, device)])
+
+
+@torch.inference_mode()
+def continuation(model: nn.Module, input_ids: Tensor, new_tokens: int, pad_token_id: int) -> list[int]:
+    """Greedy continuation of one prompt (1, tokens) as token ids, prompt excluded."""
+    model.eval()
+    output = model.generate(  # type: ignore[operator]
+        input_ids,
+        attention_mask=torch.ones_like(input_ids),
+        max_new_tokens=new_tokens,
+        do_sample=False,
+        num_beams=1,
+        pad_token_id=pad_token_id,
+    )
+    return [int(t) for t in output[0, input_ids.shape[1] :]]

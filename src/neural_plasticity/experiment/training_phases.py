@@ -1,0 +1,107 @@
+"""The phases that train: warm-up and fine-tuning, every step on record."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from neural_plasticity.data.tokens import shuffled_batches
+from neural_plasticity.events import Event, PhaseEnded, Stabilised, StepMetrics
+from neural_plasticity.experiment.state import Experiment
+from neural_plasticity.experiment.training import Trainee, held_out_losses
+from neural_plasticity.policies.stabilisation import stabilisation
+
+_DATA = 1  # purpose numbers of Experiment.seed_for
+
+
+def warmup(x: Experiment) -> Iterator[Event]:
+    """Train until the loss is stable, at the latest until ``warmup_steps``; the baseline is what comes out."""
+    losses: list[float] = []
+    reason = f"the step limit of {x.config.warmup_steps} was reached before the loss was stable"
+    for metrics in training_steps(x, x.config.warmup_steps):
+        yield metrics
+        if "loss" not in metrics.metrics:
+            continue
+        losses.append(metrics.metrics["loss"])
+        yield x.clock.progress()
+        stable = stabilisation(losses, window=x.config.stabilisation_window, tolerance=x.config.stabilisation_tolerance)
+        if stable is not None:
+            reason = stable.reason
+            yield Stabilised(
+                slope=stable.slope,
+                slope_low=stable.slope_low,
+                slope_high=stable.slope_high,
+                tolerance=stable.tolerance,
+                window=stable.window,
+                loss=stable.loss,
+                reason=stable.reason,
+                **x.clock.at(),
+            )
+            break
+    x.loss_before_pruning = watched_loss(x)
+    yield _validation(x, x.loss_before_pruning)
+    if x.config.control:
+        # The control starts as the very model that is pruned, and never loses a head.
+        x.control = x.copy_of_model()
+    summary = {
+        "steps": len(losses),
+        "loss": losses[-1] if losses else math.nan,
+        "validation_loss": x.loss_before_pruning,
+    }
+    yield PhaseEnded(reason=reason, summary=summary, seconds=x.clock.leave(), **x.clock.at())
+
+
+def fine_tuning(x: Experiment) -> Iterator[Event]:
+    """Train the pruned model (and the control, on the same batches), and measure how much of the loss came back."""
+    for metrics in training_steps(x, x.config.fine_tuning_steps):
+        yield metrics
+        yield x.clock.progress()
+    after = watched_loss(x)
+    yield _validation(x, after)
+    lost = x.loss_after_pruning - x.loss_before_pruning
+    summary = {
+        "loss_before_pruning": x.loss_before_pruning,
+        "loss_after_pruning": x.loss_after_pruning,
+        "loss_after_fine_tuning": after,
+        # Without damage there is nothing to recover, and the ratio means nothing.
+        "recovered_fraction": (x.loss_after_pruning - after) / lost if lost > 0 else math.nan,
+    }
+    x.loss_before_pruning = after
+    yield PhaseEnded(summary=summary, seconds=x.clock.leave(), **x.clock.at())
+
+
+def training_steps(x: Experiment, steps: int) -> Iterator[StepMetrics]:
+    """``steps`` training steps of the model, and of the control where there is one."""
+    trainee = Trainee.start(x.model, x.heads, x.config, steps)
+    control = Trainee.start(x.control, None, x.config, steps) if x.control is not None else None
+    batches = shuffled_batches(x.train, x.config.batch_size, x.seed_for(_DATA))
+    every = max(1, steps // 10)
+    for number in range(steps):
+        batch = next(batches).to(x.device)
+        began = time.perf_counter()
+        loss = trainee.step(batch)
+        metrics = {
+            "loss": loss,
+            "perplexity": math.exp(min(loss, 700.0)),
+            "learning_rate": trainee.learning_rate,
+            "sparsity": x.sparsity,
+            "tokens_per_second": batch.numel() / (time.perf_counter() - began),
+        }
+        if control is not None:
+            metrics["control_loss"] = control.step(batch)
+        x.clock.tick()
+        if number % every == every - 1 and number != steps - 1:
+            metrics["validation_loss"] = watched_loss(x)
+        yield StepMetrics(metrics=metrics, **x.clock.at())
+
+
+def watched_loss(x: Experiment) -> float:
+    """Mean validation loss over the watched blocks, in nats per token."""
+    return float(np.mean(held_out_losses(x.model, x.watched, x.config.batch_size, x.device)))
+
+
+def _validation(x: Experiment, loss: float) -> StepMetrics:
+    return StepMetrics(metrics={"validation_loss": loss}, **x.clock.at())
