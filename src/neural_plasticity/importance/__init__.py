@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from neural_plasticity.importance.criteria import CRITERIA, Criterion
     from neural_plasticity.importance.maps import attention_maps
-    from neural_plasticity.importance.measure import Measurements, measure
+    from neural_plasticity.importance.onepass import Measurements, measure
     from neural_plasticity.importance.scoring import Evidence, score_heads
 
 __all__ = ["CRITERIA", "Criterion", "Evidence", "Measurements", "attention_maps", "measure", "score_heads"]
@@ -20,9 +20,9 @@ _HOME = {
     "CRITERIA": "criteria",
     "Criterion": "criteria",
     "Evidence": "scoring",
-    "Measurements": "measure",
+    "Measurements": "onepass",
     "attention_maps": "maps",
-    "measure": "measure",
+    "measure": "onepass",
     "score_heads": "scoring",
 }
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neural_plasticity.heads import FloatGrid, HeadId, heads_of
 from neural_plasticity.importance.forward import Batch, logits_of, on_device, sequence_losses, targets_of, undisturbed
-from neural_plasticity.importance.measure import Progress, decodes, numpy
+from neural_plasticity.importance.onepass import Progress, decodes, numpy
 from neural_plasticity.models.attach import Heads
 from neural_plasticity.models.seam import AttentionCall
 

@@ -103,6 +103,10 @@ def targets_of(batch: Mapping[str, Tensor], logits: Tensor, causal: bool) -> Ten
     return targets
 
 
+def _blocks(rows: Tensor) -> tuple[Tensor, ...]:
+    return torch.split(rows, LOSS_ROWS)
+
+
 class _TokenLoss(torch.autograd.Function):
     """Cross entropy per row whose backward turns the logits into their own gradient, in place.
 
@@ -113,19 +117,17 @@ class _TokenLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
         wide = torch.promote_types(logits.dtype, torch.float32)
-        log_total = torch.cat([rows.to(wide).logsumexp(-1) for rows in logits.split(LOSS_ROWS)])
+        log_total = torch.cat([rows.to(wide).logsumexp(-1) for rows in _blocks(logits)])
         chosen = logits.gather(1, targets.clamp_min(0)[:, None]).squeeze(1)
         ctx.save_for_backward(logits, log_total, targets)
         return torch.where(targets == IGNORED, 0, log_total - chosen)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
         logits, log_total, targets = ctx.saved_tensors
         logits = logits.detach()  # same memory and version counter, no history
         upstream = torch.where(targets == IGNORED, 0, upstream)[:, None]
-        for rows, total, scale in zip(
-            logits.split(LOSS_ROWS), log_total.split(LOSS_ROWS), upstream.split(LOSS_ROWS), strict=True
-        ):
+        for rows, total, scale in zip(_blocks(logits), _blocks(log_total), _blocks(upstream), strict=True):
             rows.copy_((rows - total[:, None]).exp_().mul_(scale))
         logits.scatter_add_(1, targets.clamp_min(0)[:, None], -upstream.to(logits.dtype))
         return logits, None

@@ -54,7 +54,7 @@ def output_norm(heads: Heads, sequences: Sequence[Tensor], causal: bool) -> Floa
         with heads.probing(probe), torch.no_grad():
             sequence_loss(heads.model, ids, causal)
         for layout in heads.layouts:
-            for head, weight in enumerate(layout.output_weight()):
+            for head, weight in enumerate(layout.output_weight().detach()):
                 written = probe.outputs[layout.layer][0, :, head] @ weight  # (T, hidden)
                 total[layout.layer, head] += float(written.norm(dim=-1).sum())
         positions += len(ids)

@@ -15,13 +15,16 @@ from neural_plasticity.heads import FloatGrid
 from neural_plasticity.importance.ablation import ablation
 from neural_plasticity.importance.criteria import ALL_PARTS, COMBINED_WEIGHTS, Part, combined_rank, criterion
 from neural_plasticity.importance.forward import Batch
-from neural_plasticity.importance.measure import Measurements, Progress, measure, numpy, on_grid
+from neural_plasticity.importance.onepass import Measurements, Progress, measure, numpy, on_grid
 from neural_plasticity.models.attach import Heads, attach
 from neural_plasticity.models.seam import seam_of
 
 
 class Evidence:
     """What criteria are computed from, each measured when first asked for. A user's own criterion gets one of these."""
+
+    heads: Heads
+    seed: int
 
     def __init__(
         self,
