@@ -24,14 +24,14 @@ KINDS: tuple[Kind, ...] = ("query", "key", "value", "output")
 TESTED = ("bert", "gpt2", "gpt_neox", "llama", "mistral", "opt", "phi", "qwen2", "qwen3")
 
 # Architectures whose structure looks right but whose heads cannot be reached; each was tried.
-_IGNORES_SEAM = "its attention does not call transformers' attention interface, so a head could not be switched off"
+IGNORES_SEAM = "its attention does not call transformers' attention interface, so a head could not be switched off"
 REFUSED: Mapping[str, str] = {
-    "bloom": _IGNORES_SEAM,
-    "falcon": _IGNORES_SEAM,
-    "gpt_neo": _IGNORES_SEAM,
-    "gptj": _IGNORES_SEAM,
-    "codegen": _IGNORES_SEAM,
-    "mpt": _IGNORES_SEAM,
+    "bloom": IGNORES_SEAM,
+    "falcon": IGNORES_SEAM,
+    "gpt_neo": IGNORES_SEAM,
+    "gptj": IGNORES_SEAM,
+    "codegen": IGNORES_SEAM,
+    "mpt": IGNORES_SEAM,
 }
 
 

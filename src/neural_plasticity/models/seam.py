@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +19,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 PREFIX = "plasticity_"
+_EAGER = f"{PREFIX}eager_"
 AttentionFunction = Callable[..., tuple[Tensor, Tensor | None]]
 
 
@@ -70,21 +72,47 @@ def seam_of(module: nn.Module) -> LayerSeam | None:
     return seam if isinstance(seam, LayerSeam) else None
 
 
-def register_backend(backend: str, eager: AttentionFunction) -> str:
-    """Register the seam over ``backend`` and return its name. ``eager``: the model's own eager function, see below.
+def backend_of(name: str) -> str:
+    """The backend's own name, whether or not the seam lies over it: "plasticity_sdpa" and "sdpa" are "sdpa"."""
+    return "eager" if name.startswith(_EAGER) else name.removeprefix(PREFIX)
 
-    "eager" is not in transformers' registry: each model file has its own, so its name carries the model's file.
+
+def register_backend(backend: str, eager: AttentionFunction | None) -> str | None:
+    """Register the seam over ``backend`` and return its name; None when there is no such backend.
+
+    "eager" is not in transformers' registry: each model file has its own function, ``eager`` (None: it has none), so
+    the seam's name carries the model's file.
     """
     if backend == "eager":
-        name = f"{PREFIX}eager_{eager.__module__.rsplit('.', 1)[-1]}"
-        function: AttentionFunction = eager
+        function = eager
+        name = f"{_EAGER}{eager.__module__.rsplit('.', 1)[-1]}" if eager is not None else ""
     else:
+        function = ALL_ATTENTION_FUNCTIONS.get(backend)
         name = PREFIX + backend
-        function = ALL_ATTENTION_FUNCTIONS[backend]
+    if function is None or backend not in ALL_MASK_ATTENTION_FUNCTIONS.valid_keys():
+        return None
     if name not in ALL_ATTENTION_FUNCTIONS.valid_keys():
+        if "flash" in backend:
+            function = _under_own_name(function, backend)
         ALL_ATTENTION_FUNCTIONS.register(name, gated(function))
         ALL_MASK_ATTENTION_FUNCTIONS.register(name, ALL_MASK_ATTENTION_FUNCTIONS[backend])
     return name
+
+
+def _under_own_name(function: AttentionFunction, backend: str) -> AttentionFunction:
+    """Flash functions load their kernel by the name in the module's configuration, which is ours: show them theirs."""
+
+    def call(module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
+        config: Any = module.config
+        stand_in: Any = SimpleNamespace(
+            config=SimpleNamespace(**{**config.__dict__, "_attn_implementation": backend}),
+            is_causal=getattr(module, "is_causal", True),
+            layer_idx=getattr(module, "layer_idx", None),
+            modules=module.modules,
+        )
+        return function(stand_in, *args, **kwargs)
+
+    return call
 
 
 def gated(backend: AttentionFunction) -> AttentionFunction:

@@ -1,0 +1,229 @@
+"""Gates on every query head of a transformers model: ``attach`` puts them in and proves them, ``Heads`` moves them.
+
+All state lives in the model, in one `LayerSeam` per attention layer: a deep copy of an attached model is attached, and
+two ``Heads`` of one model see the same gates.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from neural_plasticity.errors import HeadError
+from neural_plasticity.heads import BoolGrid, HeadId, grid_of, head_ids, heads_of
+from neural_plasticity.models.layouts import IGNORES_SEAM, LayerLayout, layer_layouts, plasticity_record, unsupported
+from neural_plasticity.models.proof import prove, trial
+from neural_plasticity.models.protection import Protection
+from neural_plasticity.models.seam import LayerSeam, Probe, backend_of, register_backend, seam_of
+
+
+def attach(model: Any) -> Heads:
+    """Put a gate on every query head of ``model``; its outputs do not change. Attaching twice is attaching once.
+
+    Raises:
+        UnsupportedModelError: the heads cannot be reached; the model is left as it was.
+    """
+    model = getattr(model, "_orig_mod", model)  # what torch.compile wrapped
+    layouts = layer_layouts(model)
+    if not isinstance(model, PreTrainedModel):
+        raise unsupported(model, "it is not a transformers model")
+    if not _attached(model, layouts):
+        before = model.config._attn_implementation
+        seams = {layout.path: seam_of(layout.module) for layout in layouts}
+        with trial(model) as forward:
+            expected = forward()
+            try:
+                _install(model, layouts)
+                prove(model, layouts, forward, expected)
+            except BaseException:
+                _uninstall(model, layouts, before)
+                for layout in layouts:
+                    if (seam := seams[layout.path]) is not None:
+                        layout.module.plasticity = seam
+                raise
+    return Heads(model, layouts)
+
+
+class Heads:
+    """The attention heads of an attached model, as a grid (layers, heads) of switches. Made by `attach`."""
+
+    def __init__(self, model: PreTrainedModel, layouts: tuple[LayerLayout, ...]) -> None:
+        self.model = model
+        self.layouts = layouts
+        record = plasticity_record(model.config)
+        width = record["shape"][1] if record is not None else model.config.num_attention_heads
+        self.shape: tuple[int, int] = (len(layouts), int(width))
+
+    def __repr__(self) -> str:
+        mask = self.mask
+        return f"Heads({self.shape[0]} layers × {self.shape[1]} heads, {int(mask.sum())} of {mask.size} active)"
+
+    @property
+    def present(self) -> BoolGrid:
+        """(layers, heads), True where the head's weights are physically there (False: removed by compaction)."""
+        grid = np.zeros(self.shape, dtype=bool)
+        for layout in self.layouts:
+            grid[layout.layer, list(layout.query_ids)] = True
+        return grid
+
+    @property
+    def mask(self) -> BoolGrid:
+        """(layers, heads), True = active. A copy; removed heads are False."""
+        grid = np.zeros(self.shape, dtype=bool)
+        for layout, seam in self._seams():
+            grid[layout.layer, list(layout.query_ids)] = (seam.gate != 0).cpu().numpy()
+        return grid
+
+    @property
+    def kv_groups(self) -> npt.NDArray[np.int64]:
+        """(layers, heads): the key/value head that each query head reads, numbered as in the original model."""
+        groups = [np.arange(self.shape[1]) // layout.group_size for layout in self.layouts]
+        return np.stack(groups).astype(np.int64)
+
+    def prune(self, heads: Iterable[Any]) -> tuple[HeadId, ...]:
+        """Switch heads off and return them, read. Heads that are off stay off.
+
+        Raises:
+            HeadError: a head cannot be read or lies outside the grid.
+        """
+        found = head_ids(heads, self.shape)
+        self.set_mask(self.mask & ~grid_of(found, self.shape))
+        return found
+
+    def regrow(self, heads: Iterable[Any]) -> tuple[HeadId, ...]:
+        """Switch pruned heads on again, with the weights they had, and return them, read.
+
+        Raises:
+            HeadError: as `prune`, or the head was physically removed.
+        """
+        found = head_ids(heads, self.shape)
+        self.set_mask(self.mask | grid_of(found, self.shape))
+        return found
+
+    def set_mask(self, mask: npt.ArrayLike) -> None:
+        """Set every switch at once: (layers, heads), True = active.
+
+        Raises:
+            HeadError: wrong shape, not boolean, or True where a head was physically removed.
+        """
+        wanted = np.asarray(mask)
+        if wanted.shape != self.shape or wanted.dtype != np.bool_:
+            raise HeadError(f"mask: expected bool {self.shape}, got {wanted.dtype} {wanted.shape}; True = active.")
+        if gone := heads_of(wanted & ~self.present):
+            raise HeadError(f"head {gone[0]}: compaction removed its weights; take the model from before compaction.")
+        follow_backend(self.model)
+        for layout, seam in self._seams():
+            gate = torch.as_tensor(wanted[layout.layer, list(layout.query_ids)])
+            # A new tensor: a graph that still needs the old gate for its backward keeps it.
+            seam.gate = gate.to(seam.gate)
+
+    @contextmanager
+    def gated(self, mask: npt.ArrayLike) -> Iterator[None]:
+        """Set a mask for a while. With gradient checkpointing, run the backward inside too: it computes forward again.
+
+        Raises:
+            HeadError: as `set_mask`.
+        """
+        before = [(seam, seam.gate) for _, seam in self._seams()]
+        self.set_mask(mask)
+        try:
+            yield
+        finally:
+            for seam, gate in before:
+                seam.gate = gate
+
+    @contextmanager
+    def probing(self, probe: Probe) -> Iterator[None]:
+        """Let ``probe`` observe every layer's attention, and decide what goes on, for a while."""
+        follow_backend(self.model)
+        before = [(seam, seam.probe) for _, seam in self._seams()]
+        for seam, _ in before:
+            seam.probe = probe
+        try:
+            yield
+        finally:
+            for seam, earlier in before:
+                seam.probe = earlier
+
+    def protect(self, optimizer: torch.optim.Optimizer) -> Protection:
+        """From now on ``optimizer.step()`` leaves pruned heads' parameters and optimiser state as they are.
+
+        Follows the mask: a regrown head trains again from where it stood. End it with ``.remove()``.
+        """
+        return Protection(self, optimizer)
+
+    def detach(self) -> None:
+        """Take the gates out: every head that is there is active again, and the model is as before `attach`.
+
+        A compact model whose query heads share key/value heads unevenly needs the seam itself, and keeps it.
+        """
+        if all(layout.even_groups for layout in self.layouts):
+            _uninstall(self.model, self.layouts, backend_of(self.model.config._attn_implementation))
+        else:
+            self.set_mask(self.present)
+
+    def _seams(self) -> Iterator[tuple[LayerLayout, LayerSeam]]:
+        for layout in self.layouts:
+            if layout.heads:
+                seam = seam_of(layout.module)
+                if seam is None:
+                    raise HeadError("the model was detached; call attach(model) again.")
+                yield layout, seam
+
+
+def follow_backend(model: Any, *_: Any) -> None:
+    """Lay the seam over the backend in use. Also runs before each forward: users may switch backends at any time."""
+    name = model.config._attn_implementation
+    if backend_of(name) != name:
+        return
+    attention = next((module for module in model.modules() if seam_of(module) is not None), None)
+    eager = getattr(sys.modules[type(attention).__module__], "eager_attention_forward", None)
+    if name == "eager" and eager is None:
+        raise unsupported(model, IGNORES_SEAM)
+    seam_name = register_backend(name, eager)
+    if seam_name is None:
+        raise unsupported(model, f"its attention backend '{name}' cannot be reached; load it with 'sdpa' or 'eager'")
+    model.config._attn_implementation = seam_name
+
+
+def _attached(model: PreTrainedModel, layouts: tuple[LayerLayout, ...]) -> bool:
+    return any(hook is follow_backend for hook in model.base_model._forward_pre_hooks.values()) and all(
+        _fits(seam_of(layout.module), layout) for layout in layouts if layout.heads
+    )
+
+
+def _fits(seam: LayerSeam | None, layout: LayerLayout) -> bool:
+    return seam is not None and seam.layer == layout.layer and torch.equal(seam.kv_of_query.cpu(), layout.kv_of_query)
+
+
+def _install(model: PreTrainedModel, layouts: tuple[LayerLayout, ...]) -> None:
+    for layout in layouts:
+        if layout.heads and not _fits(seam_of(layout.module), layout):
+            device = layout.output_weight().device
+            layout.module.plasticity = LayerSeam(layout.layer, layout.kv_of_query.to(device), layout.even_groups)
+    if any(layout.heads for layout in layouts):
+        _remove_hooks(model)
+        model.base_model.register_forward_pre_hook(follow_backend)
+        follow_backend(model)
+
+
+def _uninstall(model: PreTrainedModel, layouts: tuple[LayerLayout, ...], backend: str) -> None:
+    _remove_hooks(model)
+    for layout in layouts:
+        if isinstance(getattr(layout.module, "plasticity", None), nn.Module):
+            del layout.module.plasticity
+    model.config._attn_implementation = backend
+
+
+def _remove_hooks(model: PreTrainedModel) -> None:
+    hooks = model.base_model._forward_pre_hooks
+    for key in [key for key, hook in hooks.items() if hook is follow_backend]:
+        del hooks[key]
