@@ -85,7 +85,8 @@ def headline(closing: Closing) -> Text:
 
 
 def _measured_on(table: ResultsTable) -> str:
-    said = f"measured on {figures.plural(table.sequences, 'test sequence')}, {figures.plural(table.tokens, 'token')}"
+    said = f"on {figures.plural(table.sequences, 'test sequence')}, {figures.plural(table.tokens, 'token')}"
+    said += "; change: pruned against baseline" if "pruned" in table.models else ""
     return f"{said}; in brackets: 95 % intervals" if any(cell.interval for cell in _cells(table)) else said
 
 
@@ -95,12 +96,12 @@ def _cells(table: ResultsTable) -> Iterable[Cell]:
 
 def figures_table(table: ResultsTable, width: int) -> Table:
     """Measures by model, intervals beside the value where they fit, else under it."""
-    beside = width >= 34 + 26 * len(table.models)
+    beside = width >= 30 + 21 * len(table.models)
     grid = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    grid.add_column("")
+    grid.add_column("", no_wrap=True)
     for model in table.models:
         grid.add_column(model, justify="right", no_wrap=True)
-    grid.add_column("pruned vs baseline", justify="right", no_wrap=True)
+    grid.add_column("change", justify="right", no_wrap=True)
     for row in table.rows:
         grid.add_row(row.label, *(_cell_text(cell, beside) for cell in row.cells), Text(row.change))
     return grid
@@ -122,9 +123,9 @@ def _heads_lines(closing: Closing) -> list[str]:
         said = [f"Heads removed: none of {total:,}."]
     else:
         share = figures.percent(removed / total, 1)
-        said = [f"Heads removed: {removed:,} of {total:,} ({share}): {figures.head_list(closing.pruned)}."]
+        said = [f"Heads removed ({removed:,} of {total:,}, {share}): {figures.head_list(closing.pruned)}."]
     if closing.grown:
-        said.append(f"Heads grown back or added: {len(closing.grown):,}: {figures.head_list(closing.grown)}.")
+        said.append(f"Heads grown back or added ({len(closing.grown):,}): {figures.head_list(closing.grown)}.")
     return said
 
 

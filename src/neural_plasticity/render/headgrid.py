@@ -54,7 +54,7 @@ def grid_text(view: HeadGridView, width: int, rows: int) -> list[Text]:
     layout = fit(view.shape, width, rows)
     lines = [Text(_column_labels(heads, layout, _margin(view.shape)), style="dim")]
     for first in range(0, layers, layout.layers_per_cell):
-        line = Text(f"L{first}".rjust(_margin(view.shape) - 1) + " ", style="dim")
+        line = Text().append(f"L{first}".rjust(_margin(view.shape) - 1) + " ", style="dim")
         for start in range(0, heads, layout.heads_per_cell):
             block = np.s_[first : first + layout.layers_per_cell, start : start + layout.heads_per_cell]
             glyph, style = _block(view, block) if layout.condensed else _head(view, first, start)

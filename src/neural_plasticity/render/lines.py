@@ -35,7 +35,7 @@ def lines(event: ev.Event) -> tuple[Text, ...]:  # noqa: ARG001 - dispatched on 
 
 def where(event: ev.Event) -> Text:
     """``cycle 2 · `` or, outside cycles, nothing."""
-    return Text(f"cycle {event.cycle} · ", style="dim") if event.cycle else Text()
+    return Text.assemble((f"cycle {event.cycle} · ", "dim")) if event.cycle else Text()
 
 
 def quoted(text: str, most: int = LONGEST_TEXT) -> str:

@@ -39,7 +39,7 @@ def significant(value: float | None, digits: int = 3) -> str:
     if value is None or not math.isfinite(value):
         return _special(value)
     if value and abs(value) < 1e-4:
-        return f"{value:.{max(digits - 2, 0)}e}".replace("-", MINUS)
+        return f"{value:.{max(digits - 1, 0)}e}".replace("-", MINUS)
     magnitude = math.floor(math.log10(abs(value))) if value else 0
     return plain(value, max(digits - 1 - magnitude, 0))
 
@@ -72,11 +72,13 @@ def change(fraction: float | None, digits: int = 1) -> str:
 
 
 def between(low: float | None, high: float | None, digits: int = 3, sign: bool = False) -> str:
-    """An interval: ``1.801 to 1.885``; empty when there is none."""
+    """An interval: ``1.801–1.885``, or with signs ``−0.006 to +0.013``; empty when there is none."""
     if low is None or high is None:
         return ""
-    write = signed if sign else plain
-    return f"{write(low, digits)} to {write(high, digits)}"
+    if sign or low < 0:  # a dash next to a minus cannot be read
+        write = signed if sign else plain
+        return f"{write(low, digits)} to {write(high, digits)}"
+    return f"{plain(low, digits)}–{plain(high, digits)}"
 
 
 def ratio(value: float | None) -> str:
@@ -137,14 +139,17 @@ def clean(text: str) -> str:
 
     Escape sequences in a prompt, and marks that reorder what follows, would otherwise take over the terminal.
     """
+    return visible(text).replace("\n", "↵").replace("\t", " ")
+
+
+def visible(text: str) -> str:
+    """As `clean`, with line breaks and tabs kept: for places that show several lines."""
     return "".join(_visible(char) for char in text.replace("\r\n", "\n"))
 
 
 def _visible(char: str) -> str:
-    if char == "\n":
-        return "↵"
-    if char == "\t":
-        return " "
+    if char in "\n\t" or char.isprintable():
+        return char
     category = unicodedata.category(char)
     if category == "Cc":
         code = ord(char)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from neural_plasticity.events import HeadScores
 from neural_plasticity.heads import BoolGrid, FloatGrid, HeadState, StateGrid
+from neural_plasticity.record import Run
 
 # Which measured criterion shades the grid: the first of these that there is. Entropy prunes the highest first,
 # so there a high value means a head that matters less.
@@ -72,3 +74,14 @@ def rank_fraction(scores: FloatGrid, among: BoolGrid) -> FloatGrid:
 def blank_states(shape: tuple[int, int]) -> StateGrid:
     """All heads active."""
     return np.full(shape, HeadState.ACTIVE, dtype=np.int8)
+
+
+def grid_at(run: Run, step: int | None = None) -> HeadGridView | None:
+    """The grid of a run after ``step`` (None: now); None while the run has not said its shape."""
+    if run.started is None:
+        return None
+    scores: dict[str, FloatGrid] = {}
+    for event in run.events(HeadScores):
+        if isinstance(event, HeadScores) and (step is None or event.step <= step):
+            scores = dict(event.scores)
+    return head_grid(run.heads(step), scores, step)

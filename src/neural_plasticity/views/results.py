@@ -64,7 +64,7 @@ class _Measure:
 def _ppl_between(low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return ""
-    return f"{figures.perplexity(low)} to {figures.perplexity(high)}"
+    return f"{figures.perplexity(low)}–{figures.perplexity(high)}"
 
 
 _MEASURES = (
@@ -74,10 +74,10 @@ _MEASURES = (
     _Measure("sparsity", "heads removed", lambda v: figures.percent(v, 1), change="none"),
     _Measure("parameters", "parameters", figures.scaled),
     _Measure("bytes", "size", lambda v: figures.scaled(v, "B")),
-    _Measure("kv_cache_bytes_per_token", "KV cache per token", lambda v: figures.scaled(v, "B")),
+    _Measure("kv_cache_bytes_per_token", "KV cache/token", lambda v: figures.scaled(v, "B")),
     _Measure("prefill_ms", "prefill, ms", lambda v: figures.significant(v), change="prefill_speedup"),
     _Measure("prefill_tokens_per_second", "prefill, tokens/s", lambda v: figures.plain(v, 0), change="none"),
-    _Measure("decode_ms_per_token", "decode, ms per token", lambda v: figures.significant(v), change="decode_speedup"),
+    _Measure("decode_ms_per_token", "decode, ms/token", lambda v: figures.significant(v), change="decode_speedup"),
     _Measure("decode_tokens_per_second", "decode, tokens/s", lambda v: figures.plain(v, 0), change="none"),
 )
 
@@ -121,7 +121,7 @@ def _change(measure: _Measure, results: Mapping[str, Mapping[str, Any]], compari
         return ""
     if measure.change.endswith("speedup"):
         speedup = number(comparison, measure.change)
-        return "" if speedup is None else f"{figures.ratio(speedup)} as fast"
+        return "" if speedup is None else figures.ratio(speedup)
     before = number(results.get("baseline") or {}, measure.key)
     after = number(results.get("pruned") or {}, measure.key)
     if before is None or after is None:

@@ -1,0 +1,126 @@
+"""What was decided and why, and what the models wrote: the parts of a run that are read rather than plotted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from neural_plasticity.events import HeadsPruned
+from neural_plasticity.heads import FloatGrid, HeadId, heads_of
+from neural_plasticity.record import Run
+from neural_plasticity.views import figures
+
+_MODEL_ORDER = ("baseline", "current", "pruned", "control")
+
+
+@dataclass(frozen=True)
+class HeadDecision:
+    """One head of a decision: outcome (pruned, kept, regrown, added), score and rank as text, and the reason."""
+
+    head: str
+    outcome: str
+    score: str
+    rank: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One pruning or growth decision with a row per head."""
+
+    step: int
+    cycle: int
+    outcome: str
+    title: str
+    rule: str
+    rows: tuple[HeadDecision, ...]
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """One prompt and what each model made of it last; empty where a model was not asked."""
+
+    prompt: str
+    texts: tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Prompts by models, the models in the order of ``models``."""
+
+    models: tuple[str, ...]
+    rows: tuple[SampleRow, ...]
+
+
+def decisions(run: Run) -> tuple[Decision, ...]:
+    """Every decision of the run's history, in order."""
+    return tuple(
+        _pruning(event)
+        if isinstance(event, HeadsPruned)
+        else Decision(
+            event.step,
+            event.cycle,
+            event.origin,
+            f"{figures.plural(len(event.heads), 'head')} {event.origin}{_by(event.strategy)}"
+            f"{_loss(event.loss_before, event.loss_after)}",
+            figures.clean(event.rule),
+            tuple(_row(HeadId(*head), event.origin, event.score, None, event.reasons) for head in event.heads),
+        )
+        for event in run.decisions()
+    )
+
+
+def _pruning(event: HeadsPruned) -> Decision:
+    title = f"{figures.plural(len(event.heads), 'head')} pruned{_by(event.strategy)}"
+    title += f" at level {figures.significant(event.level, 2)}" if event.level is not None else ""
+    rows = [_row(HeadId(*head), "pruned", event.score, event.rank, event.reasons) for head in event.heads]
+    if event.protected is not None:
+        rows += [_row(head, "kept", event.score, event.rank, event.reasons) for head in heads_of(event.protected)]
+    rule = figures.clean(event.rule)
+    if event.threshold is not None:
+        rule += f"{'; ' if rule else ''}threshold {figures.significant(event.threshold)}"
+    if event.seed is not None:
+        rule += f"{'; ' if rule else ''}seed {event.seed}"
+    title += _loss(event.loss_before, event.loss_after)
+    return Decision(event.step, event.cycle, "pruned", title, rule, tuple(rows))
+
+
+def _by(strategy: str) -> str:
+    return f" by {figures.clean(strategy)}" if strategy else ""
+
+
+def _loss(before: float | None, after: float | None) -> str:
+    if before is None or after is None:
+        return ""
+    return f", loss {figures.plain(before)} → {figures.plain(after)} ({figures.signed(after - before)})"
+
+
+def _row(
+    head: HeadId, outcome: str, score: FloatGrid | None, rank: Any | None, reasons: Mapping[str, str]
+) -> HeadDecision:
+    place = int(rank[head.layer, head.head]) if rank is not None else -1
+    return HeadDecision(
+        str(head),
+        outcome,
+        figures.MISSING if score is None else figures.significant(float(score[head.layer, head.head])),
+        figures.MISSING if place < 0 else f"{place + 1:,}",
+        figures.clean(reasons.get(f"{head.layer}.{head.head}", "")) or "no reason recorded",
+    )
+
+
+def samples(run: Run) -> Samples:
+    """The last text of every model for every prompt, prompts in the order in which they first came."""
+    last: dict[str, dict[str, str]] = {}
+    for sample in run.samples():
+        last.setdefault(sample.prompt, {})[sample.model] = sample.text
+    seen = {model for texts in last.values() for model in texts}
+    models = (*(model for model in _MODEL_ORDER if model in seen), *sorted(seen - set(_MODEL_ORDER)))
+    rows = [
+        SampleRow(
+            figures.visible(prompt),
+            tuple(figures.visible(texts[model]) if model in texts else None for model in models),
+        )
+        for prompt, texts in last.items()
+    ]
+    return Samples(models, tuple(rows))
