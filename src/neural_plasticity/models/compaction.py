@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -18,9 +17,10 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from neural_plasticity.errors import ModelError
+from neural_plasticity.models.attach import _remove_hooks, follow_backend
 from neural_plasticity.models.headless import BiasOnly, HeadlessAttention
 from neural_plasticity.models.layouts import KINDS, Kind, LayerLayout, layer_layouts, plasticity_record
-from neural_plasticity.models.seam import PREFIX, LayerSeam, register_backend, seam_of
+from neural_plasticity.models.seam import LayerSeam, backend_of, seam_of
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -226,29 +226,16 @@ def targets_of(layouts: Sequence[LayerLayout], record: Mapping[str, Any]) -> tup
 
 
 def install_seams(model: nn.Module, targets: Sequence[LayerLayout]) -> None:
-    """Give layers with uneven groups their seam, and the model the attention function that this needs (or its own)."""
+    """Give layers with uneven groups their seam, and the model the attention function that this needs, or its own."""
+    _remove_hooks(model)  # a copy of an attached model brought its hook along
+    config: Any = model.config
+    config._attn_implementation = backend_of(config._attn_implementation)
     uneven = [target for target in targets if not target.even_groups]
     for target in uneven:
         module = model.get_submodule(target.path)
         device = next(module.parameters()).device
         module.plasticity = LayerSeam(target.layer, target.kv_of_query.to(device), even_groups=False)
-    config: Any = model.config
-    backend = backend_name(config._attn_implementation)
     if uneven:
-        eager = eager_function(model.get_submodule(uneven[0].path))
-        config._attn_implementation = register_backend(backend, eager)
-    elif backend != config._attn_implementation:
-        config._attn_implementation = backend
-
-
-def backend_name(implementation: str) -> str:
-    """The user's own attention backend behind a seam's name: ``plasticity_sdpa`` → ``sdpa``."""
-    if not implementation.startswith(PREFIX):
-        return implementation
-    name = implementation.removeprefix(PREFIX)
-    return "eager" if name.startswith("eager_") else name
-
-
-def eager_function(module: nn.Module) -> Any:
-    """The eager attention function of the file that defines ``module``; each model file has its own."""
-    return getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+        body: Any = model.base_model
+        body.register_forward_pre_hook(follow_backend)
+        follow_backend(model)

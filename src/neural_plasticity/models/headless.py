@@ -14,15 +14,19 @@ PLACEHOLDER_NUMBERS = 2  # per token, sequence and headless layer: one key and o
 class BiasOnly(nn.Module):
     """An output projection without inputs: (…, anything) → (…, hidden), the bias at every position, zeros without one.
 
-    Takes the place of the projection under the same name, so the bias keeps its name in the state dict.
+    Takes the place of the projection under the same name, so the bias keeps its name in the state dict. ``weight`` is a
+    mark of one number: a saved file without it would open in a transformers that knows nothing of us, with random
+    weights in this layer; a weight of the wrong size is refused.
     """
 
     bias: nn.Parameter | None
+    weight: Tensor
 
     def __init__(self, hidden: int, bias: nn.Parameter | None) -> None:
         super().__init__()
         self.hidden = hidden
         self.register_parameter("bias", bias)
+        self.register_buffer("weight", torch.zeros(1))
 
     def forward(self, inputs: Tensor) -> Tensor:
         if self.bias is None:
@@ -64,7 +68,11 @@ class HeadlessAttention(nn.Module):
             cache.update(placeholder, placeholder, self.layer_idx)
         if self.projection is None:
             return hidden_states, None
-        return self.get_submodule(self.projection)(hidden_states), None
+        output = self.get_submodule(self.projection)(hidden_states)
+        if torch.is_grad_enabled() and hidden_states.requires_grad:
+            # Zero gradients rather than none for the norm before this layer: data-parallel training insists on one.
+            output = output + 0.0 * hidden_states[..., :1]
+        return output, None
 
     def extra_repr(self) -> str:
         return f"layer_idx={self.layer_idx}"

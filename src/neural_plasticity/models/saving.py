@@ -14,8 +14,9 @@ from transformers import AutoConfig
 
 from neural_plasticity.errors import ModelError
 from neural_plasticity.models import quantizer as quantizer  # registers how transformers opens a compact model
-from neural_plasticity.models.compaction import backend_name, compact, is_pruned, kept_rows, targets_of
+from neural_plasticity.models.compaction import compact, is_pruned, kept_rows, targets_of
 from neural_plasticity.models.layouts import layer_layouts, plasticity_record
+from neural_plasticity.models.seam import backend_of
 
 
 def save_pruned(model: Any, path: str | PathLike[str]) -> Path:
@@ -81,7 +82,7 @@ def dense_copy(small: Any) -> Any:
     config = copy.deepcopy(small.config)
     for name in ("plasticity", "quantization_config"):
         config.__dict__.pop(name, None)
-    config._attn_implementation = backend_name(config._attn_implementation)
+    config._attn_implementation = backend_of(config._attn_implementation)
     dense = type(small)._from_config(config, dtype=small.dtype).to(small.device).eval()
     if small.can_generate():
         dense.generation_config = copy.deepcopy(small.generation_config)
