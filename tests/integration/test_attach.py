@@ -1,4 +1,4 @@
-"""Attached models: same outputs, working gates, honest refusals, and pruned heads that stand still while others train."""
+"""Attached models: same outputs, working gates, honest refusals, and pruned heads that stand still in training."""
 
 from __future__ import annotations
 

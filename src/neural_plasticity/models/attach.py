@@ -48,6 +48,8 @@ def attach(model: Any) -> Heads:
                 for layout in layouts:
                     if (seam := seams[layout.path]) is not None:
                         layout.module.plasticity = seam
+                if backend_of(before) != before:
+                    model.base_model.register_forward_pre_hook(follow_backend)
                 raise
     return Heads(model, layouts)
 

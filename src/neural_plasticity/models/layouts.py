@@ -37,7 +37,10 @@ REFUSED: Mapping[str, str] = {
 
 def unsupported(model: nn.Module, reason: str) -> UnsupportedModelError:
     """The one-line refusal: the architecture's name, the reason, and what works."""
-    name = getattr(getattr(model, "config", None), "model_type", None) or type(model).__name__
+    return _refusal(getattr(getattr(model, "config", None), "model_type", None) or type(model).__name__, reason)
+
+
+def _refusal(name: str, reason: str) -> UnsupportedModelError:
     works = ", ".join(TESTED)
     return UnsupportedModelError(f"architecture '{name}' is not supported: {reason}. Tested architectures: {works}.")
 
@@ -244,7 +247,9 @@ def layer_layouts(model: nn.Module) -> tuple[LayerLayout, ...]:
         UnsupportedModelError: the architecture is refused by name, or its heads cannot be told apart.
     """
     config = getattr(model, "config", None)
-    _refuse_by_name(model, config)
+    if config is None or not hasattr(config, "model_type"):
+        raise unsupported(model, "it is not a transformers model (it has no config)")
+    refuse_by_name(config)
     sites = list(_attention_sites(model))
     if not sites:
         raise unsupported(model, "no attention module with known query, key, value and output projections was found")
@@ -263,17 +268,21 @@ def plasticity_record(config: Any) -> Mapping[str, Any] | None:
     return record if isinstance(record, Mapping) else None
 
 
-def _refuse_by_name(model: nn.Module, config: Any) -> None:
-    if config is None or not hasattr(config, "model_type"):
-        raise unsupported(model, "it is not a transformers model (it has no config)")
-    if config.model_type in REFUSED:
-        raise unsupported(model, REFUSED[config.model_type])
+def refuse_by_name(config: Any) -> None:
+    """Refuse what a configuration alone shows to be out of reach.
+
+    Raises:
+        UnsupportedModelError: with the reason.
+    """
+    name = config.model_type
+    if name in REFUSED:
+        raise _refusal(name, REFUSED[name])
     if getattr(config, "is_encoder_decoder", False):
-        raise unsupported(model, "encoder-decoder models have cross attention, whose heads are not handled")
+        raise _refusal(name, "encoder-decoder models have cross attention, whose heads are not handled")
     if getattr(config, "add_cross_attention", False):
-        raise unsupported(model, "cross attention was added to it, whose heads are not handled")
+        raise _refusal(name, "cross attention was added to it, whose heads are not handled")
     if getattr(config, "sub_configs", None):
-        raise unsupported(model, "it is made of several models (sub-configurations), for example text and images")
+        raise _refusal(name, "it is made of several models (sub-configurations), for example text and images")
 
 
 @dataclass(frozen=True)

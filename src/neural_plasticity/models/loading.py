@@ -1,0 +1,172 @@
+"""Opening a language model and its tokeniser by name: the built-in one, a directory, or a name of the hub."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import torch
+from huggingface_hub import constants
+from huggingface_hub.errors import HFValidationError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.utils import logging
+
+from neural_plasticity.errors import ModelError, UnsupportedModelError
+from neural_plasticity.models.layouts import layer_layouts, refuse_by_name
+
+BUILTIN = "builtin"
+BUILTIN_DIRECTORY = Path(__file__).parent / "builtin"
+HUB_PATIENCE_S = 5.0  # how long the hub may take to answer at all; its own retries take a minute
+_INSTEAD = "give 'builtin' or a directory that holds a saved model"
+
+
+def load_model(name: str, device: str = "cpu", dtype: torch.dtype | None = None) -> tuple[Any, Any]:
+    """(model, tokeniser), the model in evaluation mode on ``device`` in ``dtype`` (default float32).
+
+    ``name`` is "builtin", a directory with a saved model (compact ones open as well), or a hub name. What lies in the
+    hub's cache is used as it is, without asking the network; else it is downloaded. A tokeniser without a padding token
+    pads with its end-of-text token.
+
+    Raises:
+        UnsupportedModelError: the architecture's heads cannot be reached.
+        ModelError: not found, hub unreachable, not a causal language model, or files that cannot be read.
+    """
+    source, local = _source(name)
+    with _quiet():
+        try:
+            config = AutoConfig.from_pretrained(source, local_files_only=local)
+            _check_kind(name, config)
+            tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
+            model, found = AutoModelForCausalLM.from_pretrained(
+                source, local_files_only=local, dtype=dtype or torch.float32, output_loading_info=True
+            )
+        except ModelError:
+            raise
+        except Exception as error:  # unreadable JSON, safetensors, missing files: each library has its own kind
+            raise ModelError(f"--model_name {name}: cannot be opened ({_first_line(error)}); {_INSTEAD}.") from error
+    if found["missing_keys"]:
+        missing = sorted(found["missing_keys"])
+        raise ModelError(f"--model_name {name}: {len(missing)} weights are missing ({missing[0]}, …); {_INSTEAD}.")
+    try:
+        layer_layouts(model)
+    except UnsupportedModelError as error:
+        raise UnsupportedModelError(f"--model_name {name}: {error}") from error
+    _check_tokens(name, tokenizer, model)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if (
+        getattr(model, "loss_type", "") is None
+    ):  # GPT-2's class name says nothing: transformers would warn, then do this
+        model.loss_type = "ForCausalLM"
+    return model.to(device).eval(), tokenizer
+
+
+def _source(name: str) -> tuple[str, bool]:
+    """What ``from_pretrained`` is given, and whether it must stay on this machine."""
+    if name == BUILTIN:
+        if not (BUILTIN_DIRECTORY / "config.json").is_file():
+            raise ModelError("--model_name builtin: its weights are missing; run scripts/train_builtin_model.py.")
+        return str(BUILTIN_DIRECTORY), True
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(f"--model_name {name}: the directory has no config.json; {_INSTEAD}.")
+        return str(path), True
+    if path.exists():
+        raise ModelError(f"--model_name {name}: is a file; {_INSTEAD}.")
+    try:
+        snapshot = _cached_snapshot(name)
+    except HFValidationError as error:
+        raise ModelError(f"--model_name {name}: no such directory, and not a hub name; {_INSTEAD}.") from error
+    if snapshot is not None:
+        return str(snapshot), True
+    cache = f"or fill the hub cache ({constants.HF_HUB_CACHE}) with `hf download {name}`"
+    if constants.HF_HUB_OFFLINE:
+        raise ModelError(f"--model_name {name}: not in the hub cache, and HF_HUB_OFFLINE is set; {_INSTEAD}, {cache}.")
+    if (reason := _hub_silence()) is not None:
+        raise ModelError(
+            f"--model_name {name}: no such directory, not in the hub cache, and the hub cannot be reached "
+            f"({reason}); {_INSTEAD}, {cache}."
+        )
+    return name, False
+
+
+def _cached_snapshot(name: str) -> Path | None:
+    """The cached snapshot of ``name`` if it is whole: configuration and weights."""
+    config = huggingface_hub.try_to_load_from_cache(name, "config.json", cache_dir=constants.HF_HUB_CACHE)
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    return folder if any(folder.glob("*.safetensors")) or any(folder.glob("*.bin")) else None
+
+
+def _hub_silence() -> str | None:
+    """Why the hub does not answer, after at most `HUB_PATIENCE_S` seconds; None when it answers.
+
+    In a thread, because looking up a host name has no time limit of its own.
+    """
+    outcome: list[str | None] = []
+
+    def ask() -> None:
+        try:
+            huggingface_hub.get_session().head(constants.ENDPOINT, timeout=HUB_PATIENCE_S)
+            outcome.append(None)
+        except Exception as error:
+            outcome.append(_first_line(error))
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(HUB_PATIENCE_S)
+    return outcome[0] if outcome else f"no answer within {HUB_PATIENCE_S:.0f} s"
+
+
+def _check_kind(name: str, config: Any) -> None:
+    """Refuse, before any weights are read or fetched, what cannot work.
+
+    Raises:
+        ModelError: as `load_model`.
+    """
+    known = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+    architectures = list(getattr(config, "architectures", None) or [])
+    if architectures and not known.intersection(architectures):
+        raise ModelError(
+            f"--model_name {name}: holds {architectures[0]}, which is not a causal language model; {_INSTEAD}."
+        )
+    try:
+        refuse_by_name(config)
+    except UnsupportedModelError as error:
+        raise UnsupportedModelError(f"--model_name {name}: {error}") from error
+
+
+def _check_tokens(name: str, tokenizer: Any, model: Any) -> None:
+    words, rows = len(tokenizer), model.get_input_embeddings().weight.shape[0]
+    if words > rows:
+        raise ModelError(f"--model_name {name}: its tokeniser has {words} tokens, its model only {rows}; {_INSTEAD}.")
+    if not tokenizer("a", add_special_tokens=False)["input_ids"]:  # what transformers makes where the files are missing
+        raise ModelError(f"--model_name {name}: has no tokeniser files beside the model; {_INSTEAD}.")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers' progress bars, reports and warnings are off inside, and as they were afterwards."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
