@@ -153,6 +153,8 @@ def choose_listed_heads(
 ) -> PruningChoice:
     """The heads that a user's own ``policy`` named, less those that a protection keeps; an empty list prunes nothing.
 
+    Where a layer cannot spare all that were named, those named first go.
+
     Raises:
         HeadError: a listed head is not active, or only part of a key/value group is listed when groups go whole.
         InputError: heads were listed and every one of them is protected.
@@ -161,7 +163,9 @@ def choose_listed_heads(
         if not active[head]:
             raise HeadError(f"--pruning_strategy {policy}: {head} is not active, so it cannot be pruned again.")
     chosen = set(listed)
+    place_of = {head: place for place, head in enumerate(listed)}
     groups = [group for group in _groups(active, unit, kv_groups) if chosen.intersection(group)]
+    groups.sort(key=lambda group: min(place_of.get(head, len(listed)) for head in group))
     for group in groups:
         missing = [head for head in group if head not in chosen]
         if missing:

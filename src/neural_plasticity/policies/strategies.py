@@ -111,10 +111,10 @@ def _checked(returned: Any, name: str, mask: BoolGrid) -> FloatGrid | tuple[Head
     expected = f"{FLAG} {name}: expected an array (layers, heads) = {mask.shape} or a list of heads"
     if isinstance(returned, list | tuple | set | frozenset):
         try:
-            heads = head_ids(returned, mask.shape)
+            heads = head_ids(sorted(returned) if isinstance(returned, set | frozenset) else returned, mask.shape)
         except HeadError as error:
             raise ConfigError(f"{FLAG} {name}: {error}") from error
-        return tuple(sorted(set(heads)))
+        return tuple(dict.fromkeys(heads))  # in the order given: where a protection bites, the first named goes
     if hasattr(returned, "detach"):  # a torch tensor, on any device, with or without gradient
         returned = returned.detach().cpu()
     try:
