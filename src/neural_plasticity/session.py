@@ -10,11 +10,11 @@ import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from neural_plasticity.config import RunConfig, from_json
-from neural_plasticity.errors import RecordError, TrainingError
-from neural_plasticity.events import Event, PhaseEnded, RunEnded, RunState
+from neural_plasticity.errors import InputError, RecordError, TrainingError
+from neural_plasticity.events import Event, LogLine, PhaseEnded, RunEnded, RunState
 from neural_plasticity.record import RecordWriter, open_run
 from neural_plasticity.record.sinks import Sink, fan_out
 from neural_plasticity.render.console import ConsoleView
@@ -47,11 +47,14 @@ def start_run(config: RunConfig, run_dir: Path) -> int:
     Raises:
         InputError: something given cannot be used; nothing slow has started and no record was made.
     """
-    RecordWriter.check(run_dir)
-    with ConsoleView() as console:
-        experiment = _open(config, console)
-        with RecordWriter.create(run_dir) as record:
-            return _play(experiment, record, console, run_dir, stages_done=0)
+    # The record comes first, so that a directory that cannot be written is known before the model is loaded.
+    with RecordWriter.create(run_dir) as record, ConsoleView() as console:
+        try:
+            experiment = _open(config, console)
+        except BaseException:
+            record.discard()
+            raise
+        return _play(experiment, record, console, run_dir, stages_done=0)
 
 
 def resume_run(run_dir: Path) -> int:
@@ -75,69 +78,83 @@ def resume_run(run_dir: Path) -> int:
 
 
 def _open(config: RunConfig, console: ConsoleView) -> Experiment:
-    with console.status(f"opening {config.model_name} and {config.dataset}"):
-        from neural_plasticity.experiment import open_experiment  # imports torch
+    console.handle(LogLine(message=f"opening {config.model_name} and {config.dataset}"))
+    from neural_plasticity.experiment import open_experiment  # imports torch, which takes a while
 
-        return open_experiment(config)
+    return open_experiment(config)
 
 
 def _play(x: Experiment, record: RecordWriter, console: ConsoleView, run_dir: Path, stages_done: int) -> int:
     from neural_plasticity.experiment import checkpoints, play
 
     sinks: list[Sink] = [console]
+    console.note_files(record=record.path)
     if x.config.use_dashboard:
         sinks.append(PageSink(run_dir))
-    last = Event()
+        console.note_files(page=run_dir / PAGE)
+    for note in record.notes:
+        console.handle(LogLine(message=note, level="warning"))
     ending: RunEnded | None = None
-    events = fan_out(play(x, stages_done), record, sinks)
-    with _interruptible():
-        try:
-            for event in events:
-                last = event
-                if isinstance(event, PhaseEnded):
-                    stages_done += 1
-                    checkpoints.save(x, run_dir / CHECKPOINTS, checkpoints.Position(stages_done, record.last_seq))
-        except KeyboardInterrupt:
-            ending = _ended(last, "stopped", f"interrupted; go on with: plasticity run --resume {run_dir}")
-        except TrainingError as error:
-            ending = _ended(last, "failed", str(error))
-        except Exception as error:
-            ending = _ended(last, "failed", f"{type(error).__name__}: {error}")
-            raise
-        finally:
-            if ending is not None:
-                record.append(ending)
-                for sink in sinks:
-                    sink.handle(ending)
+    with Interrupts() as interrupts:
+        for event in fan_out(_to_an_end(play(x, stages_done), interrupts, run_dir), record, sinks):
+            if isinstance(event, PhaseEnded):
+                stages_done += 1
+                checkpoints.save(x, run_dir / CHECKPOINTS, checkpoints.Position(stages_done, record.last_seq))
+            elif isinstance(event, RunEnded):
+                ending = event
     if x.config.use_dashboard and not x.config.no_browser:
         _open_browser(run_dir / PAGE)
-    if ending is None:
-        return 0
-    return 130 if ending.state == "stopped" else 2
+    return {"finished": 0, "stopped": 130}.get(ending.state if ending else "failed", 2)
 
 
-def _ended(last: Event, state: RunState, reason: str) -> RunEnded:
-    return RunEnded(
-        state=state, reason=reason, step=last.step, phase=last.phase, cycle=last.cycle, phase_step=last.phase_step
-    )
+def _to_an_end(events: Iterator[Event], interrupts: Interrupts, run_dir: Path) -> Iterator[Event]:
+    """``events`` with a ``RunEnded`` in every case, so that the record says how the run ended."""
+    last = Event()
 
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """A request to terminate (a batch system's time limit) ends the run as Ctrl-C does: recorded and resumable."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+    def ended(state: RunState, reason: str) -> RunEnded:
+        place = {"step": last.step, "phase": last.phase, "cycle": last.cycle, "phase_step": last.phase_step}
+        return RunEnded(state=state, reason=reason, **place)
 
     try:
-        previous = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: signals are somebody else's
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+        for event in events:
+            last = event
+            yield event
+            if interrupts.requested and not isinstance(event, RunEnded):
+                yield ended("stopped", f"interrupted; go on with: plasticity run --resume {run_dir}")
+                return
+    except KeyboardInterrupt:
+        yield ended("stopped", f"interrupted; go on with: plasticity run --resume {run_dir}")
+    except TrainingError as error:
+        yield ended("failed", str(error))
+    except InputError as error:  # a user's own strategy or evaluation, which can only fail when it is called
+        yield ended("failed", str(error))
+        raise
+    except Exception as error:
+        yield ended("failed", f"{type(error).__name__}: {error}")
+        raise
+
+
+class Interrupts:
+    """The first Ctrl-C or SIGTERM asks the run to stop after the event in hand; the second one stops it at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        with contextlib.suppress(ValueError):  # not the main thread: signals are somebody else's
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
 
 
 def _open_browser(page: Path) -> None:

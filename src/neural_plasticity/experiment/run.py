@@ -56,6 +56,8 @@ def play(x: Experiment, stages_done: int = 0) -> Iterator[Event]:
             continue
         planned, unit = _planned(x, stage)
         x.clock.enter(stage, work, planned, unit)
+        # Each stage has its own random numbers (dropout), or a resumed run would not be the uninterrupted one.
+        torch.manual_seed(x.seed_for(100 + number))
         yield PhaseStarted(planned=planned, unit=unit, **x.clock.at())
         yield from PHASES[stage.phase](x)
     yield RunEnded(state="finished", summary={"seconds": time.perf_counter() - began, **x.closing}, **x.clock.at())

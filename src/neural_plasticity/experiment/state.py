@@ -105,12 +105,10 @@ def open_experiment(config: RunConfig) -> Experiment:
     heads = attach(model)
     check_plan(
         config.levels,
-        config.cycle_count,
-        heads.shape,
-        config.min_heads_per_layer,
-        config.prune_unit,
+        heads.mask,
+        min_heads_per_layer=config.min_heads_per_layer,
+        unit=config.prune_unit,
         kv_groups=heads.kv_groups,
-        active=heads.mask,
     )
     tokens = _sequence_length(config, model)
     train, validation, test = (

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from neural_plasticity.errors import ModelError
 from neural_plasticity.models.layouts import IGNORES_SEAM, LayerLayout, unsupported
 from neural_plasticity.models.seam import AttentionCall, seam_of
 
@@ -54,7 +55,10 @@ def prove(model: nn.Module, layouts: tuple[LayerLayout, ...], forward: Callable[
 
     Raises:
         UnsupportedModelError: a layer does not pass; the line says which check failed.
+        ModelError: the model gives no numbers to begin with.
     """
+    if not bool(expected.isfinite().all()):
+        raise ModelError("the model's outputs are NaN or infinite before anything was done to it; check its weights.")
     plain = forward()
     tolerance = 64 * torch.finfo(plain.dtype).eps * max(1.0, float(expected.abs().max()))
     if plain.shape != expected.shape or float((plain - expected).abs().max()) > tolerance:

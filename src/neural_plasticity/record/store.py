@@ -171,6 +171,20 @@ class RecordWriter:
                 self._connection.execute("PRAGMA journal_mode=DELETE").fetchone()
             self._abandon()
 
+    def discard(self) -> None:
+        """Take the record back, and its directory if nothing else is in it: for a run that could not even begin.
+
+        Raises:
+            RecordError: events have been recorded; a record is never thrown away.
+        """
+        if self.last_seq:
+            raise RecordError(f"{self.path}: holds {self.last_seq} events and is kept.")
+        self.close()
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty: somebody else's files
+            self.path.parent.rmdir()
+
     def __enter__(self) -> RecordWriter:
         return self
 
@@ -212,6 +226,10 @@ class RecordWriter:
                 self._commit(statements, durable)
             except BaseException as error:
                 self._layouts = _read_layouts(self._connection, self._layouts)
+                if isinstance(error, OverflowError):
+                    raise RecordError(
+                        "step, cycle and phase_step: expected 64-bit numbers, got a larger one."
+                    ) from error
                 if isinstance(error, sqlite3.Error):
                     raise RecordError(
                         f"{self.path}: cannot record ({error}); free space or check the disk. "

@@ -1,0 +1,97 @@
+"""The commands of the documentation, run word for word from a checkout, in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neural_plasticity.record import open_run
+from tests.hub_cache import build_hub_cache
+
+CHECKOUT = Path(__file__).parents[2]
+
+QUICK = "python scripts/run_neural_plasticity.py --model_name distilgpt2 --quick_test --use_dashboard"
+LEVEL = (
+    "python scripts/run_neural_plasticity.py --model_name distilgpt2 --pruning_strategy entropy "
+    "--pruning_level 0.2 --use_dashboard"
+)
+CYCLES = (
+    "python scripts/run_neural_plasticity.py --model_name gpt2 --pruning_strategy entropy --pruning_level 0.2 "
+    "--cycles 3 --use_dashboard"
+)
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A hub cache that holds small models under the names that the documentation uses."""
+    root = tmp_path_factory.mktemp("hub")
+    build_hub_cache(root, "distilgpt2", layers=2)
+    build_hub_cache(root, "gpt2", layers=3)
+    return root
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The parts of a checkout that the commands need, so that ``output/`` lands in a directory of the test's."""
+    for name in ("src", "scripts", "utils"):
+        (tmp_path / name).symlink_to(CHECKOUT / name)
+    return tmp_path
+
+
+def shell(command: str, directory: Path, hub: Path) -> subprocess.CompletedProcess[str]:
+    """Run ``command`` as written; ``python`` is this one, no hub but the cache, no terminal."""
+    words = shlex.split(command)
+    words[0] = {"python": sys.executable, "plasticity": str(Path(sys.executable).with_name("plasticity"))}[words[0]]
+    environment = {**os.environ, "HF_HOME": str(hub), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        words, cwd=directory, env=environment, capture_output=True, text=True, timeout=500, check=False
+    )
+
+
+@pytest.mark.parametrize(("command", "cycles"), [(QUICK, 1), (LEVEL, 1), (CYCLES, 3)])
+def test_documented_commands_leave_a_record_and_a_page(command: str, cycles: int, checkout: Path, hub: Path) -> None:
+    finished = shell(command, checkout, hub)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    (directory,) = (checkout / "output").glob("neural_plasticity_*")
+    page = (directory / "dashboard.html").read_text()
+    assert "<html" in page
+    run = open_run(directory)
+    assert run.summary()["state"] == "finished"
+    assert len(list(run.events("heads_pruned"))) == cycles
+    for name in ("warmup", "analysis", "pruning", "fine-tuning", "evaluation"):
+        assert any(event.phase == name for event in run.events("phase_started"))
+    assert (run.heads() == 0).sum() >= cycles
+    assert "\x1b" not in finished.stdout  # not a terminal: plain lines
+    assert str(directory.name) in finished.stdout
+    shutil.rmtree(directory)
+
+
+def test_quick_test_shows_every_phase_for_real(checkout: Path, hub: Path) -> None:
+    finished = shell(QUICK + " --output_dir quick", checkout, hub)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    run = open_run(checkout / "quick")
+    training = [e for e in run.events("metrics") if "loss" in e.metrics]
+    assert sum(e.phase == "warmup" for e in training) >= 20
+    assert sum(e.phase == "fine-tuning" for e in training) >= 20
+    evaluations = list(run.events("evaluation"))
+    assert all(e.sequences >= 64 for e in evaluations)
+    steps, losses = run.series("loss")
+    assert len(steps) == len(training)
+    assert np.isfinite(losses).all()
+
+
+def test_the_installed_command_does_the_same(checkout: Path, hub: Path) -> None:
+    command = "plasticity run --model_name gpt2 --quick_test --cycles 2 --output_dir mine"
+    finished = shell(command, checkout, hub)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert not (checkout / "mine" / "dashboard.html").exists()  # nobody asked for it
+    exported = shell("plasticity export mine -o page.html", checkout, hub)
+    assert exported.returncode == 0, exported.stderr
+    assert (checkout / "page.html").stat().st_size > 5_000

@@ -1,0 +1,60 @@
+"""Coordinates and the estimate of the time left."""
+
+from __future__ import annotations
+
+import pytest
+
+from neural_plasticity.config import RunConfig
+from neural_plasticity.experiment import clock as clock_module
+from neural_plasticity.experiment.clock import Clock, Stage, planned_work, stages
+
+
+def test_every_cycle_has_every_phase_and_the_baseline_comes_first() -> None:
+    assert stages(2) == (
+        ("warmup", 0),
+        ("evaluation", 0),
+        ("analysis", 1),
+        ("pruning", 1),
+        ("fine-tuning", 1),
+        ("evaluation", 1),
+        ("analysis", 2),
+        ("pruning", 2),
+        ("fine-tuning", 2),
+        ("evaluation", 2),
+    )
+
+
+def test_time_left_follows_the_rate_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(clock_module.time, "perf_counter", lambda: now)
+    clock = Clock(total_work=100.0)
+    clock.enter(Stage("warmup", 0), work=40.0, planned=4, unit="steps")
+    assert clock.progress().seconds_left is None  # nothing done, nothing known
+    clock.tick()
+    now = 110.0
+    progress = clock.progress()
+    assert progress.run_fraction == pytest.approx(0.1)
+    assert progress.seconds_left == pytest.approx(90.0)
+    clock.tick()
+    # The warm-up ends after half its steps: the half that was saved is no work that was done.
+    assert clock.leave() == pytest.approx(10.0)
+    progress = clock.progress()
+    assert progress.run_fraction == pytest.approx(20 / 80)
+    assert progress.seconds_left == pytest.approx(30.0)
+
+
+def test_a_phase_never_counts_for_more_than_it_was_planned() -> None:
+    clock = Clock(total_work=10.0)
+    clock.enter(Stage("pruning", 1), work=10.0, planned=1, unit="decision")
+    for _ in range(5):
+        clock.tick()
+    assert clock.progress().run_fraction == 1.0
+    assert clock.step == 5
+
+
+def test_the_control_and_ablation_are_planned_for() -> None:
+    config = RunConfig()
+    both = RunConfig(control=True)
+    fine_tuning, analysis = Stage("fine-tuning", 1), Stage("analysis", 1)
+    assert planned_work(fine_tuning, both, 0) == 2 * planned_work(fine_tuning, config, 0)
+    assert planned_work(analysis, config, 48) - planned_work(analysis, config, 0) == 48 * config.score_sequences

@@ -1,0 +1,99 @@
+"""The options of a run: what is refused and how, and that the record's copy gives the same options back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from neural_plasticity.cli import Export, Run, default_run_dir, parse
+from neural_plasticity.config import RunConfig, as_json, from_json
+from neural_plasticity.errors import ConfigError
+
+IMPOSSIBLE = {
+    "level above one": ({"pruning_level": "1.5"}, "--pruning_level 1.5"),
+    "level of one": ({"pruning_level": "1"}, "--pruning_level 1"),
+    "level of zero": ({"pruning_level": "0"}, "--pruning_level 0"),
+    "level that is no number": ({"pruning_level": "a lot"}, "--pruning_level a lot"),
+    "level that is NaN": ({"pruning_level": "nan"}, "--pruning_level nan"),
+    "second level impossible": ({"pruning_level": "0.2,-0.1"}, "--pruning_level -0.1"),
+    "empty part": ({"pruning_strategy": "entropy,"}, "--pruning_strategy 'entropy,'"),
+    "counts that differ": ({"pruning_strategy": "entropy,gradient", "cycles": 3}, "2 values for 3 cycles"),
+    "no cycles": ({"cycles": 0}, "--cycles 0"),
+    "no batch": ({"batch_size": 0}, "--batch_size 0"),
+    "no warm-up": ({"warmup_steps": 0}, "--warmup_steps 0"),
+    "negative fine-tuning": ({"fine_tuning_steps": -1}, "--fine_tuning_steps -1"),
+    "learning rate of zero": ({"learning_rate": 0.0}, "--learning_rate 0.0"),
+    "learning rate NaN": ({"learning_rate": float("nan")}, "--learning_rate nan"),
+    "negative seed": ({"seed": -1}, "--seed -1"),
+    "one evaluated sequence": ({"eval_sequences": 1}, "--eval_sequences 1"),
+}
+
+
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_impossible_options_are_refused_by_name(case: str) -> None:
+    options, expected = IMPOSSIBLE[case]
+    with pytest.raises(ConfigError) as caught:
+        RunConfig(**options).checked()
+    message = str(caught.value)
+    assert expected in message
+    assert "\n" not in message
+
+
+def test_cycles_follow_from_what_is_given_per_cycle() -> None:
+    config = RunConfig(pruning_strategy="entropy,gradient", pruning_level="0.1,0.2").checked()
+    assert config.cycle_count == 2
+    assert config.strategies == ("entropy", "gradient")
+    assert config.levels == (0.1, 0.2)
+    assert RunConfig(cycles=3).checked().levels == (0.2, 0.2, 0.2)
+    assert RunConfig(pruning_level="0.1,0.2,0.3").checked().strategies == ("gradient",) * 3
+
+
+def test_the_record_gives_the_same_options_back() -> None:
+    config = RunConfig(output_dir=Path("somewhere"), cycles=2, control=True)
+    assert from_json(as_json(config)) == config
+    with pytest.raises(ConfigError, match="frobnicate"):
+        from_json({**as_json(config), "frobnicate": 1})
+
+
+@pytest.mark.parametrize("flag", ["--model_name", "--model-name"])
+def test_flags_take_underscores_and_dashes(flag: str) -> None:
+    command = parse(["run", flag, "gpt2"])
+    assert isinstance(command, Run)
+    assert command.config == RunConfig(model_name="gpt2")
+
+
+def test_what_is_given_beside_quick_test_counts_even_when_it_is_the_default() -> None:
+    command = parse(["run", "--quick_test", "--eval_sequences", "256"])
+    assert isinstance(command, Run)
+    assert command.config.quick_test
+    assert command.config.eval_sequences == RunConfig().eval_sequences == 256
+    assert command.config.warmup_steps == RunConfig.quick().warmup_steps < RunConfig().warmup_steps
+    assert command.config.sequence_length == RunConfig.quick().sequence_length
+
+
+def test_quick_runs_have_the_steps_that_make_them_real() -> None:
+    quick = RunConfig.quick()
+    assert quick.warmup_steps >= 20
+    assert quick.fine_tuning_steps >= 20
+    assert quick.eval_sequences >= 64
+
+
+def test_export_takes_a_directory_and_a_file() -> None:
+    assert parse(["export", "runs/a", "-o", "page.html"]) == Export(Path("runs/a"), Path("page.html"))
+
+
+@pytest.mark.parametrize("arguments", [["run", "--cycles", "many"], ["run", "--no_such_flag"], ["frobnicate"], []])
+def test_a_command_line_that_cannot_be_read_exits_with_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(arguments)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err
+
+
+def test_the_run_directory_carries_the_time() -> None:
+    from datetime import datetime
+
+    assert default_run_dir(datetime(2026, 1, 2, 3, 4, 5)) == Path("output/neural_plasticity_20260102-030405")
