@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from neural_plasticity import events as ev
 from neural_plasticity.heads import BoolGrid, FloatGrid, HeadId, grid_of
+from neural_plasticity.record import RecordWriter
 
 HOSTILE = 'def f(x): [bold red]</script><script>alert("x")</script> \x1b[2J & {{ 7*7 }}'
 PROMPTS = ("def __init__(self", "import os\n", HOSTILE)
+
+
+def write_events(run_dir: Path, events: Iterable[ev.Event]) -> Path:
+    """A record of ``events`` in ``run_dir``."""
+    with RecordWriter.create(run_dir) as writer:
+        writer.append_many(events)
+    return run_dir
 
 
 @dataclass
@@ -43,6 +52,8 @@ class SampleRun:
         yield from self._samples("baseline", 0)
         loss = yield from self._warmup(rng, total)
         for cycle in range(1, self.cycles + 1):
+            if active.sum() < 2:
+                break
             before = loss
             pruned, loss = yield from self._prune(cycle, rng, active, worth, loss)
             if self.regrow and cycle == self.cycles and cycle > 1:

@@ -23,7 +23,7 @@ from neural_plasticity.render.quiet import Once, routed
 from neural_plasticity.views import figures
 from neural_plasticity.views.palette import phase_label
 
-REFRESHES_PER_SECOND = 4.0
+REFRESHES_PER_SECOND = 2.0  # a draw costs about 4 ms of processor time, taken from the training
 PLAIN_PROGRESS_SECONDS = 5.0  # at most one progress line in this time when output is not a terminal
 PLAIN_WIDTH = 120  # of the closing table where there is no terminal to measure
 

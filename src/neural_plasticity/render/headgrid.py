@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
+import numpy.typing as npt
 from rich.text import Text
 
-from neural_plasticity.heads import HeadState
+from neural_plasticity.heads import BoolGrid, HeadState
 from neural_plasticity.views import figures
 from neural_plasticity.views.headgrid import HeadGridView
 from neural_plasticity.views.palette import ADDED, PRUNED, REGROWN, importance_colour
@@ -53,15 +55,18 @@ def grid_text(view: HeadGridView, width: int, rows: int) -> list[Text]:
     layers, heads = view.shape
     layout = fit(view.shape, width, rows)
     lines = [Text(_column_labels(heads, layout, _margin(view.shape)), style="dim")]
-    for first in range(0, layers, layout.layers_per_cell):
+    glyphs, styles = _blocks(view, layout) if layout.condensed else _heads(view)
+    for row, first in enumerate(range(0, layers, layout.layers_per_cell)):
         line = Text().append(f"L{first}".rjust(_margin(view.shape) - 1) + " ", style="dim")
-        for start in range(0, heads, layout.heads_per_cell):
-            block = np.s_[first : first + layout.layers_per_cell, start : start + layout.heads_per_cell]
-            glyph, style = _block(view, block) if layout.condensed else _head(view, first, start)
-            line.append(glyph * max(layout.cell_width - 1, 1), style=style)
-            line.append(" " * (layout.cell_width > 1))
+        cells = zip(glyphs[row], styles[row], strict=True)
+        for style, run in groupby(cells, key=lambda cell: cell[1]):  # few spans: rich pays for each one
+            line.append("".join(_widened(glyph, layout.cell_width) for glyph, _ in run), style=style)
         lines.append(line)
     return [*lines, *legend(view, layout, max(width, _NARROWEST_RULE))]
+
+
+def _widened(glyph: str, cell_width: int) -> str:
+    return glyph if cell_width == 1 else glyph * (cell_width - 1) + " "
 
 
 def _margin(shape: tuple[int, int]) -> int:
@@ -82,15 +87,27 @@ def _column_labels(heads: int, layout: Fit, margin: int) -> str:
     return ("H".rjust(margin - 1) + " " + labels).rstrip()
 
 
-def _head(view: HeadGridView, layer: int, head: int) -> tuple[str, str]:
+def _heads(view: HeadGridView) -> tuple[list[list[str]], list[list[str]]]:
+    """Glyph and style of every head, row by row."""
+    cells = [
+        [_head(state, importance, bool(view.criterion)) for state, importance in zip(*row, strict=True)]
+        for row in zip(view.states.tolist(), view.importance.tolist(), strict=True)
+    ]
+    return [[glyph for glyph, _ in row] for row in cells], [[style for _, style in row] for row in cells]
+
+
+def _head(state: int, importance: float, scored: bool) -> tuple[str, str]:
     """Glyph and style of one head."""
-    state = HeadState(int(view.states[layer, head]))
     if state in _STATE_MARKS:
-        return _STATE_MARKS[state]
-    importance = float(view.importance[layer, head])
+        return _STATE_MARKS[HeadState(state)]
     if math.isnan(importance):
-        return (SHADES[-1], "") if not view.criterion else ("□", "")
-    return SHADES[min(int(importance * 4), 3)], importance_colour(0.25 + 0.75 * importance)
+        return ("□", "") if scored else (SHADES[-1], "")
+    return SHADES[min(int(importance * 4), 3)], _shade(importance)
+
+
+def _shade(share: float) -> str:
+    """Colour of a share between 0 and 1 in eight steps, bright enough for a dark terminal."""
+    return importance_colour(0.25 + 0.75 * round(share * 8) / 8)
 
 
 _STATE_MARKS = {
@@ -101,18 +118,34 @@ _STATE_MARKS = {
 }
 
 
-def _block(view: HeadGridView, block: tuple[slice, slice]) -> tuple[str, str]:
-    """Glyph and style of a block of heads: the share that is active."""
-    states = view.states[block]
-    there = states != HeadState.ABSENT
-    if not there.any():
-        return " ", ""
-    if (states == HeadState.REGROWN).any():
+def _blocks(view: HeadGridView, layout: Fit) -> tuple[list[list[str]], list[list[str]]]:
+    """Glyph and style of every block of heads, row by row: the share of its heads that is active."""
+    there = _summed(view.states != HeadState.ABSENT, layout)
+    active = _summed(view.states >= HeadState.ACTIVE, layout)
+    regrown = _summed(view.states == HeadState.REGROWN, layout)
+    cells = [
+        [_block(*counts) for counts in zip(*row, strict=True)]
+        for row in zip(there.tolist(), active.tolist(), regrown.tolist(), strict=True)
+    ]
+    return [[glyph for glyph, _ in row] for row in cells], [[style for _, style in row] for row in cells]
+
+
+def _summed(grid: BoolGrid, layout: Fit) -> npt.NDArray[np.int64]:
+    """How often ``grid`` is True in each block, (blocks of layers, blocks of heads)."""
+    layers = np.arange(0, grid.shape[0], layout.layers_per_cell)
+    heads = np.arange(0, grid.shape[1], layout.heads_per_cell)
+    return np.add.reduceat(np.add.reduceat(grid.astype(np.int64), layers, axis=0), heads, axis=1)
+
+
+def _block(there: int, active: int, regrown: int) -> tuple[str, str]:
+    if not there:
+        return _STATE_MARKS[HeadState.ABSENT]
+    if regrown:
         return _STATE_MARKS[HeadState.REGROWN]
-    share = float((states >= HeadState.ACTIVE).sum() / there.sum())
-    if share == 0:
+    if not active:
         return _STATE_MARKS[HeadState.PRUNED]
-    return SHADES[3 if share == 1 else min(int(share * 3), 2)], importance_colour(0.25 + 0.75 * share)
+    share = active / there
+    return SHADES[3 if active == there else min(int(share * 3), 2)], _shade(share)
 
 
 def legend(view: HeadGridView, layout: Fit, width: int) -> list[Text]:

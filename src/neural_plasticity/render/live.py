@@ -25,6 +25,7 @@ from neural_plasticity.views.palette import PHASE_COLOURS, phase_colour, phase_l
 
 SPARK = "▁▂▃▄▅▆▇█"
 KEPT_LOSSES = 240
+MOST_GRID_ROWS = 32  # taller says no more, and pushes the log off the screen
 CHROME_ROWS = 13  # rows that are not grid: the region's other lines, and a few of the log above it
 
 
@@ -142,14 +143,14 @@ def live_view(state: LiveState, width: int, height: int) -> RenderableType:
     grid = state.grid
     if grid is None:
         return Group(_rule(state, width), Text("waiting for the run to start", style="dim"))
-    rows = max(height - CHROME_ROWS, 3)
+    rows = min(max(height - CHROME_ROWS, 3), MOST_GRID_ROWS)
     head_lines = grid_text(grid, width // 2 - 2, rows)
     # Never narrower than the legend usually is, so that the numbers beside the grid stay where they are.
     grid_width = max(min(34, width // 2), *(line.cell_len for line in head_lines))
     body = Table.grid(padding=(0, 3))
     body.add_column(width=grid_width, no_wrap=True)
     body.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-    body.add_row(Text("\n").join(head_lines), Text("\n").join(_numbers(state, width - grid_width - 3)))
+    body.add_row(Group(*head_lines), Group(*_numbers(state, width - grid_width - 3)))
     return Group(_rule(state, width), _phases(state), _bar(state, width), Text(), body)
 
 

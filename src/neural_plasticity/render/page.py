@@ -23,7 +23,10 @@ from neural_plasticity.views.results import results_table
 from neural_plasticity.views.timeline import timeline
 
 PAGE_NAME = "dashboard.html"
-WIDE, NARROW = 1160, 350  # the timeline is drawn for a desk and for a phone; the style sheet shows one of them
+WIDTHS = (
+    ("wide", 1160),
+    ("narrow", 350),
+)  # the timeline is drawn for a desk and for a phone; the style sheet shows one of them
 MOST_LOG_LINES = 200
 
 
@@ -63,7 +66,7 @@ def render_page(run: Run) -> str:
     return _environment().get_template("page.html.j2").render(
         overview=overview(run),
         timeline=whole,
-        drawings=() if whole.empty else (("wide", draw_timeline(whole, WIDE)), ("narrow", draw_timeline(whole, NARROW))),
+        drawings=[] if whole.empty else [(name, draw_timeline(whole, width)) for name, width in WIDTHS],
         grid=grid,
         grid_drawing=None if grid is None or not grid.total else draw_grid(grid),
         results=results_table(evaluations[-1] if evaluations else None),
@@ -107,10 +110,12 @@ def _written(value: Any) -> str:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["unbroken"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
+    return environment

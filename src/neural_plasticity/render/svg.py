@@ -14,7 +14,10 @@ from neural_plasticity.views.headgrid import HeadGridView
 from neural_plasticity.views.palette import importance_colour, ink_on, phase_colour, phase_label
 from neural_plasticity.views.timeline import Series, Timeline
 
+GRID_WIDTH = 460.0  # of the head grid where its heads allow it
+LEAST_PITCH, MOST_PITCH = 14, 42
 LEAST_BAND = 3.0  # a phase without steps of its own is still to be seen
+GLYPH = 14.0  # room that a mark's glyph takes
 CHARACTER = 6.6  # width of a character of the labels, about
 
 
@@ -51,9 +54,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class MarkAt:
-    """A mark and where it goes."""
+    """A mark: its line at ``x``, its glyph at ``glyph_x``, moved aside where it would cover another."""
 
     x: float
+    glyph_x: float
     kind: str
     label: str
 
@@ -101,7 +105,7 @@ def draw_timeline(view: Timeline, width: float, height: float = 270) -> Timeline
     return TimelineDrawing(
         width, height, left, right, top, bottom,
         bands=_bands(view, across),
-        marks=tuple(MarkAt(across(mark.step), mark.kind, f"step {mark.step:,}: {mark.label}") for mark in view.marks),
+        marks=_marks(view, across),
         curves=tuple(_curve(one, across, down) for one in view.series),
         x_ticks=tuple(
             Tick(across(step), f"{step:,.0f}")
@@ -125,6 +129,26 @@ def _bands(view: Timeline, across: _Scale) -> tuple[Band, ...]:
         colour = phase_colour(span.phase)
         bands.append(Band(x, round(width, 2), colour, ink_on(colour), fitting, title))
     return tuple(bands)
+
+
+def _marks(view: Timeline, across: _Scale) -> tuple[MarkAt, ...]:
+    """Marks in order of step; glyphs that would overlap are spread around their common centre where there is room."""
+    groups: list[list[float]] = []
+    for x in (across(mark.step) for mark in view.marks):
+        if groups and x - groups[-1][-1] < GLYPH:
+            groups[-1].append(x)
+        else:
+            groups.append([x])
+    glyphs: list[float] = []
+    for group in groups:
+        centre = (group[0] + group[-1]) / 2
+        gap = min(GLYPH, (across.end - across.start) / len(group))
+        start = min(max(centre - gap * (len(group) - 1) / 2, across.start), across.end - gap * (len(group) - 1))
+        glyphs += [round(start + gap * place, 2) for place in range(len(group))]
+    return tuple(
+        MarkAt(across(mark.step), glyph, mark.kind, f"step {mark.step:,}: {mark.label}")
+        for mark, glyph in zip(view.marks, glyphs, strict=True)
+    )
 
 
 def _curve(one: Series, across: _Scale, down: _Scale) -> Curve:
@@ -185,22 +209,23 @@ class GridDrawing:
 def draw_grid(view: HeadGridView) -> GridDrawing:
     """Squares with a gap of 2 units, smaller the more heads there are; labels thinned so that none touch."""
     layers, heads = view.shape
-    size = 30.0 if heads <= 16 else 20.0 if heads <= 32 else 13.0
-    pitch, left, top = size + 2, 34.0, 20.0
+    left, top = 34.0, 20.0
+    pitch = min(max(math.floor((GRID_WIDTH - left) / max(heads, 1)), LEAST_PITCH), MOST_PITCH)
+    size = pitch - 2
     cells = [
         _cell(view, layer, head, left + head * pitch, top + layer * pitch)
         for layer in range(layers)
         for head in range(heads)
         if view.states[layer, head] != HeadState.ABSENT
     ]
-    every = 1 if pitch >= 20 else 2 if pitch >= 14 else 4
+    every = 1 if pitch >= 18 else 2
     return GridDrawing(
         left + heads * pitch,
         top + layers * pitch,
         size,
         tuple(cells),
         tuple(Tick(top + layer * pitch + size / 2, f"L{layer}") for layer in range(0, layers, every)),
-        tuple(Tick(left + head * pitch + size / 2, f"H{head}") for head in range(0, heads, max(every, _apart(pitch)))),
+        tuple(Tick(left + head * pitch + size / 2, f"H{head}") for head in range(0, heads, _apart(pitch))),
     )
 
 

@@ -40,7 +40,10 @@ def significant(value: float | None, digits: int = 3) -> str:
         return _special(value)
     if value and abs(value) < 1e-4:
         return f"{value:.{max(digits - 1, 0)}e}".replace("-", MINUS)
-    magnitude = math.floor(math.log10(abs(value))) if value else 0
+    if abs(value) >= 1e6:
+        return plain(value)
+    rounded = abs(float(f"{value:.{digits - 1}e}"))  # 0.9996 is written as 1.00: one digit fewer behind the point
+    magnitude = math.floor(math.log10(rounded)) if rounded else 0
     return plain(value, max(digits - 1 - magnitude, 0))
 
 

@@ -34,7 +34,8 @@ class HeadGridView:
     @property
     def counts(self) -> dict[HeadState, int]:
         """How many heads are in each state that occurs, `HeadState.ABSENT` left out."""
-        present = ((state, int((self.states == state).sum())) for state in HeadState if state != HeadState.ABSENT)
+        order = (HeadState.ACTIVE, HeadState.PRUNED, HeadState.REGROWN, HeadState.ADDED)
+        present = ((state, int((self.states == state).sum())) for state in order)
         return {state: count for state, count in present if count}
 
     @property

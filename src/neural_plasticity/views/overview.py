@@ -12,7 +12,7 @@ from neural_plasticity.heads import HeadState
 from neural_plasticity.record import Run, RunSummary
 from neural_plasticity.views import figures
 from neural_plasticity.views.palette import phase_label
-from neural_plasticity.views.results import number
+from neural_plasticity.views.results import measurable, number
 
 _LARGEST_LOSS = 700.0  # exp overflows a little above
 
@@ -78,11 +78,9 @@ def _sentence(summary: RunSummary) -> str:
 def _perplexity(run: Run, evaluation: Evaluation | None) -> KeyFigure:
     """Test perplexity of the pruned model against the baseline; before evaluation, validation perplexity so far."""
     if evaluation is not None:
-        baseline = number(evaluation.results.get("baseline") or {}, "perplexity")
         pruned = number(evaluation.results.get("pruned") or {}, "perplexity")
         if pruned is not None:
-            against = f"{_relative(pruned, baseline)}baseline {figures.perplexity(baseline)}, test text"
-            return KeyFigure("perplexity", figures.perplexity(pruned), against)
+            return KeyFigure("perplexity", figures.perplexity(pruned), _held_against(evaluation, pruned))
     if "validation_loss" not in run.metrics():
         return KeyFigure("perplexity", figures.MISSING, "not measured yet")
     steps, losses = run.series("validation_loss")
@@ -92,6 +90,19 @@ def _perplexity(run: Run, evaluation: Evaluation | None) -> KeyFigure:
         return KeyFigure("perplexity", figures.perplexity(now), "validation text, nothing pruned yet")
     note = f"{_relative(now, before)}before pruning {figures.perplexity(before)}, validation text"
     return KeyFigure("perplexity", figures.perplexity(now), note)
+
+
+def _held_against(evaluation: Evaluation, pruned: float) -> str:
+    """The change and what it is measured against, or that there is none to be measured."""
+    comparison = evaluation.results.get("comparison") or {}
+    baseline, control = (number(evaluation.results.get(model) or {}, "perplexity") for model in ("baseline", "control"))
+    clear = measurable(*(number(comparison, f"loss_difference_{end}") for end in ("low", "high")))
+    parts = (
+        ["no measurable difference" if clear is False else figures.change(pruned / baseline - 1)] if baseline else []
+    )
+    parts += [f"baseline {figures.perplexity(baseline)}"]
+    parts += [f"control {figures.perplexity(control)}"] if control is not None else []
+    return " · ".join(parts)
 
 
 def _relative(value: float, reference: float | None) -> str:
