@@ -83,6 +83,8 @@ class ConsoleView:
             self._closing = self._closing.after(event)
             for line in lines(event):
                 self._print(line)
+            if isinstance(event, ev.PhaseStarted):
+                self._last_progress = float("-inf")
             if isinstance(event, ev.Progress) and not self._is_live:
                 self._plain_progress(event)
 
