@@ -39,8 +39,8 @@ def _empty(dtype: str, shape: str) -> Array:
 
 
 def _dtype(text: str) -> np.dtype[Any]:
-    structured = text.startswith("[")
-    return np.lib.format.descr_to_dtype(ast.literal_eval(text) if structured else text)
+    described: Any = ast.literal_eval(text) if text.startswith("[") else text
+    return np.lib.format.descr_to_dtype(described)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Events as JSON and arrays, and back: generic over dataclass fields, so a new event type needs nothing here.
 
 Plain JSON values stay as they are. What JSON lacks is an object with one key that begins with ``$``:
-``{"$float": "nan"}``, ``{"$array": …}``, ``{"$tuple": […]}``, ``{"$set": […]}``, ``{"$bytes": "base64"}``,
-``{"$complex": [re, im]}``, ``{"$map": [[key, value], …]}``. Tuples that a field declares are plain lists.
+``{"$float": "nan"}``, ``{"$array": …}``, ``{"$scalar": …}`` (a NumPy date), ``{"$tuple": […]}``,
+``{"$set": […]}``, ``{"$bytes": "base64"}``, ``{"$complex": [re, im]}``,
+``{"$map": [[key, value], …]}``. Tuples that a field declares are plain lists.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import math
 import typing
 from collections.abc import Callable, Mapping
 from enum import Enum
-from functools import lru_cache, singledispatch
+from functools import singledispatch
 from pathlib import PurePath
 from typing import Any, ClassVar
 
@@ -52,27 +53,27 @@ def encode(value: Any, put: Put) -> Any:
 
 
 @encode.register
-def _(value: None, put: Put) -> Any:
+def _(_value: None, _put: Put) -> Any:
     return None
 
 
 @encode.register
-def _(value: bool, put: Put) -> Any:
+def _(value: bool, _put: Put) -> Any:
     return value
 
 
 @encode.register
-def _(value: int, put: Put) -> Any:
+def _(value: int, _put: Put) -> Any:
     return int(value)
 
 
 @encode.register
-def _(value: float, put: Put) -> Any:
+def _(value: float, _put: Put) -> Any:
     return float(value) if math.isfinite(value) else {"$float": repr(float(value))}
 
 
 @encode.register
-def _(value: str, put: Put) -> Any:
+def _(value: str, _put: Put) -> Any:
     return str(value)
 
 
@@ -82,7 +83,7 @@ def _(value: complex, put: Put) -> Any:
 
 
 @encode.register
-def _(value: bytes, put: Put) -> Any:
+def _(value: bytes, _put: Put) -> Any:
     return {"$bytes": base64.b64encode(value).decode("ascii")}
 
 
@@ -92,17 +93,17 @@ def _(value: Enum, put: Put) -> Any:
 
 
 @encode.register
-def _(value: PurePath, put: Put) -> Any:
+def _(value: PurePath, _put: Put) -> Any:
     return str(value)
 
 
-@encode.register
-def _(value: list, put: Put) -> Any:
+@encode.register(list)
+def _(value: list[Any], put: Put) -> Any:
     return [encode(one, put) for one in value]
 
 
-@encode.register
-def _(value: tuple, put: Put) -> Any:
+@encode.register(tuple)
+def _(value: tuple[Any, ...], put: Put) -> Any:
     return {"$tuple": [encode(one, put) for one in value]}
 
 
@@ -123,7 +124,7 @@ def _(value: Any, put: Put) -> Any:
 def _(value: np.generic, put: Put) -> Any:
     plain = value.item()
     same = isinstance(plain, (bool, int, float, complex, str, bytes)) and value.dtype.kind in "biufcSU"
-    return encode(plain, put) if same else {"$array": put(np.asarray(value))}
+    return encode(plain, put) if same else {"$scalar": put(np.asarray(value))}
 
 
 @encode.register
@@ -136,13 +137,14 @@ def _(value: np.ndarray, put: Put) -> Any:
 
 
 _TAGS: Mapping[str, Callable[[Any, Get], Any]] = {
-    "$float": lambda body, get: float(body),
+    "$float": lambda body, _get: float(body),
     "$complex": lambda body, get: complex(decode(body[0], get), decode(body[1], get)),
-    "$bytes": lambda body, get: base64.b64decode(body),
+    "$bytes": lambda body, _get: base64.b64decode(body),
     "$tuple": lambda body, get: tuple(decode(one, get) for one in body),
     "$set": lambda body, get: frozenset(decode(one, get) for one in body),
     "$map": lambda body, get: {decode(key, get): decode(one, get) for key, one in body},
     "$array": lambda body, get: get(body),
+    "$scalar": lambda body, get: get(body)[()],
 }
 
 
@@ -168,11 +170,17 @@ def _restorer(hint: Any) -> Callable[[Any], Any] | None:
     return tuple
 
 
-@lru_cache(maxsize=256)
-def _fields(cls: type[Event]) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
-    hints = typing.get_type_hints(cls)
-    names = [field.name for field in dataclasses.fields(cls) if field.name not in COORDINATES]
-    return tuple((name, _restorer(hints[name])) for name in names)
+_Fields = tuple[tuple[str, Callable[[Any], Any] | None], ...]
+_FIELDS: dict[Any, _Fields] = {}
+
+
+def _fields(cls: type[Event]) -> _Fields:
+    """Names of the event's own fields, each with its restorer."""
+    if cls not in _FIELDS:
+        hints = typing.get_type_hints(cls)
+        names = [field.name for field in dataclasses.fields(cls) if field.name not in COORDINATES]
+        _FIELDS[cls] = tuple((name, _restorer(hints[name])) for name in names)
+    return _FIELDS[cls]
 
 
 def encode_event(event: Event, put: Put) -> str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import weakref
 from pathlib import Path
 
 from neural_plasticity.errors import RecordError
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # not a POSIX system
-    fcntl = None  # type: ignore[assignment]
 
 
 class DirectoryLock:
@@ -25,8 +24,8 @@ class DirectoryLock:
     def __init__(self, directory: Path) -> None:
         self.note: str | None = None
         self._descriptor: int | None = None
-        if fcntl is None:
-            self.note = "This platform has no directory locks: do not write to one run from two processes."
+        if sys.platform == "win32":
+            self.note = "Windows has no directory locks: do not write to one run from two processes."
             return
         descriptor = os.open(directory, os.O_RDONLY)
         try:

@@ -10,9 +10,10 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -182,9 +183,8 @@ class Run:
         for seq, attempt, at, name, version, payload, arrays, *place in self._rows(
             f"SELECT {columns} FROM events", where, low, high, *([] if kind is None else [kind])
         ):
-            event = decode_event(
-                name, version, payload, _coordinates(place), lambda at, arrays=arrays: self._array(at, arrays)
-            )
+            get = partial(self._array, inline=arrays)
+            event = decode_event(name, version, payload, _coordinates(place), get)
             yield Recorded(seq, attempt, at, event)
 
     def _rows(self, select: str, where: str, low: int, high: int, *arguments: Any) -> Iterator[Any]:
@@ -196,10 +196,10 @@ class Run:
                 return
             low = rows[-1][0] + 1
 
-    def _array(self, reference: Any, inline: bytes) -> Array:
+    def _array(self, reference: Any, inline: bytes | None) -> Array:
         if isinstance(reference, list):
             dtype, shape, start, size = reference
-            return restore(dtype, shape, inline[start : start + size])
+            return restore(dtype, shape, (inline or b"")[start : start + size])  # None: only empty arrays
         rows = self._query("SELECT dtype, shape, codec, data FROM blobs WHERE hash = ?", (bytes.fromhex(reference),))
         if not rows:
             raise RecordError(f"{self.path}: array {reference} is missing from the record; the file is damaged.")
@@ -265,8 +265,7 @@ class Run:
         return head_states(self.shape, self._decisions(attempt), step)
 
     def _decisions(self, attempt: AttemptChoice) -> list[Event]:
-        both = (self.records(HeadsPruned, attempt), self.records(HeadsGrown, attempt))
-        return [one.event for one in heapq.merge(*both, key=lambda one: one.seq)]
+        return [one.event for one in self._merged(attempt, HeadsPruned, HeadsGrown)]
 
     def decisions(self, attempt: AttemptChoice = "latest") -> list[HeadsPruned | HeadsGrown]:
         """Every pruning and growth decision with its reasons, in order."""
@@ -295,7 +294,7 @@ class Run:
     # Everything else ---------------------------------------------------------------------------------------------
 
     def _all(self, kind: type[E], attempt: AttemptChoice = "latest") -> list[E]:
-        return [cast(E, event) for event in self.events(kind, attempt) if isinstance(event, kind)]
+        return [event for event in self.events(kind, attempt) if isinstance(event, kind)]
 
     def samples(self, model: str | None = None, attempt: AttemptChoice = "latest") -> list[TextSample]:
         """Generated texts, of one ``model`` (baseline, current, pruned, control) or of all."""
@@ -327,9 +326,12 @@ class Run:
 
     def phases(self, attempt: AttemptChoice = "latest") -> list[PhaseSpan]:
         """Phase spans in order; the one still running reaches to the last event."""
-        both = (self.records(PhaseStarted, attempt), self.records(PhaseEnded, attempt))
         step, at, *_ = self._last(attempt)
-        return phase_spans(heapq.merge(*both, key=lambda one: one.seq), step, at)
+        return phase_spans(self._merged(attempt, PhaseStarted, PhaseEnded), step, at)
+
+    def _merged(self, attempt: AttemptChoice, *kinds: type[Event]) -> list[Recorded]:
+        """Events of these kinds in one order."""
+        return sorted((one for kind in kinds for one in self.records(kind, attempt)), key=lambda one: one.seq)
 
     def _last(self, attempt: AttemptChoice = "latest") -> tuple[int, float, str, int, int]:
         """step, time, phase, cycle and seq of the last event; zeros when there is none."""

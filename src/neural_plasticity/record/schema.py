@@ -8,6 +8,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 from neural_plasticity.errors import RecordError
@@ -115,15 +116,20 @@ def open_for_writing(path: Path) -> tuple[sqlite3.Connection, str | None]:
 
 
 def _create_tables(connection: sqlite3.Connection) -> None:
-    from neural_plasticity import __version__
-
-    meta = {"schema_version": SCHEMA_VERSION, "created": time.time(), "package_version": __version__}
+    meta = {"schema_version": SCHEMA_VERSION, "created": time.time(), "package_version": _package_version()}
     connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
     connection.execute("BEGIN IMMEDIATE")
     for statement in TABLES.split(";\n"):
         connection.execute(statement)
     connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
     connection.execute("COMMIT")
+
+
+def _package_version() -> str:
+    try:
+        return metadata.version("neural-plasticity")
+    except metadata.PackageNotFoundError:  # a checkout on the path, not installed
+        return "unknown"
 
 
 def check(connection: sqlite3.Connection, path: Path) -> None:

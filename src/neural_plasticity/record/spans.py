@@ -32,7 +32,10 @@ def read_attempts(connection: sqlite3.Connection) -> tuple[Attempt, ...]:
     rows = connection.execute(
         "SELECT attempt, first_seq, kept_seq, resumed_step, started, notes FROM attempts ORDER BY attempt"
     )
-    return tuple(Attempt(*row[:5], tuple(json.loads(row[5]))) for row in rows)
+    return tuple(
+        Attempt(number, first, kept, step, started, tuple(json.loads(notes)))
+        for number, first, kept, step, started, notes in rows
+    )
 
 
 def latest_spans(attempts: Sequence[Attempt]) -> tuple[Span, ...]:
