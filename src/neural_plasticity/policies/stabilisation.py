@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
-MIN_WINDOW = 20  # steps; below this the lag-1 autocorrelation is a guess
+MIN_WINDOW = 40  # steps; below this the noise of single batches decides, and the autocorrelation is a guess
 TOLERANCE = 0.05  # of the loss, over the window
 
 
@@ -46,7 +46,7 @@ def stabilisation(
 
     Args:
         losses: one per step, from the start of the phase.
-        window: steps looked at; None: the latest half of the curve, at least 20 steps, so that a steep beginning is
+        window: steps looked at; None: the latest half of the curve, at least 40 steps, so that a steep beginning is
             left behind and the evidence grows with the curve.
         tolerance: largest relative change of the loss over the window.
         confidence: of the slope's interval.

@@ -36,7 +36,7 @@ def bootstrap_mean_interval(values: Values, seed: int, confidence: float = 0.95,
     mean = float(data.mean())
     if data.size == 1 or not np.isfinite(data).all():
         return Interval(mean, float("nan"), float("nan"))
-    if np.ptp(data) == 0:
+    if np.ptp(data) <= 1e-12 * max(1.0, float(np.abs(data).max())):  # equal up to rounding
         return Interval(mean, mean, mean)
     result = stats.bootstrap(
         (data,),
