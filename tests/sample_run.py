@@ -103,7 +103,9 @@ class SampleRun:
             ev.Stabilised, "warmup", phase_step=self.warmup_steps - 1, slope=-2.1e-4, slope_low=-8.3e-4,
             slope_high=4.1e-4, tolerance=1e-3, window=40, loss=loss, reason="slope inside the tolerance",
         )  # fmt: skip
-        yield self.at(ev.PhaseEnded, "warmup", seconds=93.0, reason="stable", summary={"loss": 1.86})
+        yield self.at(
+            ev.PhaseEnded, "warmup", seconds=93.0, reason="slope inside the tolerance", summary={"loss": 1.86}
+        )
         return 1.86
 
     def _metrics(self, phase: str, cycle: int, phase_step: int, loss: float, sparsity: float) -> ev.StepMetrics:

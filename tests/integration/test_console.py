@@ -20,11 +20,11 @@ from pathlib import Path
 import pyte
 import pytest
 from rich.console import Console
-from tests.sample_run import SampleRun
 
 from neural_plasticity import events as ev
 from neural_plasticity.render.console import ConsoleView
 from neural_plasticity.render.quiet import routed
+from tests.sample_run import SampleRun
 
 ROOT = Path(__file__).parents[2]
 COLOUR = re.compile(rb"\x1b\[[0-9;]*[34][0-9][0-9;]*m")
@@ -95,6 +95,24 @@ def test_the_summary_names_the_files() -> None:
     assert text.count("record: out/run.sqlite") == 1
     assert "was interrupted" in text
     assert "Not evaluated" in text
+
+
+def test_a_resumed_run_keeps_its_pruned_heads() -> None:
+    console = Console(file=io.StringIO())
+    with ConsoleView(console) as view:
+        history = [event for event in SampleRun().events() if not isinstance(event, ev.RunEnded)]
+        view.catch_up(history)
+        assert console.file.getvalue() == ""  # type: ignore[attr-defined]
+        view.handle(history[0])  # the new attempt says again what it is
+        view.handle(ev.RunEnded(state="finished"))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "Heads removed (12 of 48, 25.0 %)" in text
+
+
+def test_the_reason_of_a_warm_up_is_given_once() -> None:
+    text = plain_output(list(SampleRun().events()))
+    assert text.count("slope inside the tolerance") == 1
+    assert "warm-up done in 1 min 33 s (stable)" in text
 
 
 def test_progress_lines_keep_their_distance() -> None:

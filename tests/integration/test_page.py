@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.sample_run import HOSTILE, SampleRun, write_events
 
 from neural_plasticity import events as ev
 from neural_plasticity.errors import RecordError
 from neural_plasticity.heads import HeadId
 from neural_plasticity.record import open_run
 from neural_plasticity.render.page import write_page
+from tests.sample_run import HOSTILE, SampleRun, write_events
 
 VOID = {"meta", "link"}  # never closed in HTML
 LOADING = {"src", "srcset", "href", "xlink:href", "data", "action", "poster", "background"}

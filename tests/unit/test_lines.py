@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from tests.sample_run import HOSTILE, SampleRun
 
 from neural_plasticity import events as ev
 from neural_plasticity.heads import HeadId, HeadState
@@ -18,6 +17,7 @@ from neural_plasticity.render.lines import MOST_HEADS, lines
 from neural_plasticity.render.live import LiveState, advance, live_view, sparkline
 from neural_plasticity.views import figures
 from neural_plasticity.views.headgrid import blank_states, head_grid, rank_fraction
+from tests.sample_run import HOSTILE, SampleRun
 
 
 def said(event: ev.Event) -> list[str]:
@@ -76,9 +76,17 @@ def test_recovery_is_said_at_the_end_of_fine_tuning() -> None:
     )
 
 
+def test_a_stable_loss_says_why() -> None:
+    found = {"slope": -1e-4, "slope_low": -2e-4, "slope_high": 1e-4, "tolerance": 1e-3, "window": 40, "loss": 1.85}
+    assert said(ev.Stabilised(step=60, **found, reason="it changes little")) == ["stable at step 60: it changes little"]
+    (line,) = said(ev.Stabilised(step=60, **found))
+    assert line.startswith("stable at step 60: loss 1.850, slope −0.00010 per step (interval −0.00020 to 0.00010), ")
+    assert line.endswith("inside ±0.0010 over 40 steps")
+
+
 def test_a_short_phase_with_nothing_to_report_ends_silently() -> None:
     assert said(ev.PhaseEnded(phase="pruning", seconds=0.4)) == []
-    assert said(ev.PhaseEnded(phase="pruning", seconds=40)) == ["pruning done in 40 s"]
+    assert said(ev.PhaseEnded(phase="analysis", seconds=40)) == ["analysis done in 40 s"]
 
 
 def test_a_simulated_run_says_so() -> None:

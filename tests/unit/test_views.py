@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.sample_run import SampleRun, model_figures, write_events
 
 from neural_plasticity import events as ev
 from neural_plasticity.heads import HeadId, HeadState
@@ -19,6 +18,7 @@ from neural_plasticity.views.headgrid import grid_at
 from neural_plasticity.views.overview import overview
 from neural_plasticity.views.results import results_table, verdicts
 from neural_plasticity.views.timeline import thin, timeline
+from tests.sample_run import SampleRun, model_figures, write_events
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +167,20 @@ def test_speed_is_claimed_only_when_it_is_measurable() -> None:
     assert said == "Measured speed of the compacted model: prefill 1.30×, decode 1.00× (no measurable difference)."
     (said,) = verdicts(compared(prefill_speedup=1.30, prefill_speedup_low=0.9, prefill_speedup_high=1.7))
     assert "prefill 1.30× (no measurable difference)" in said
+
+
+def test_a_speed_up_inside_the_spread_of_its_repeats_is_none() -> None:
+    results = compared(prefill_speedup=1.10)
+    results["baseline"] |= {"prefill_ms": 40.0, "prefill_ms_spread": 8.0}
+    assert "no measurable difference" in verdicts(results)[0]
+    results["baseline"] |= {"prefill_ms_spread": 1.0}
+    assert "no measurable difference" not in verdicts(results)[0]
+
+
+def test_figures_of_a_users_own_evaluation_get_a_row() -> None:
+    results = {"baseline": {"loss": 1.0, "my_score": 0.5}, "pruned": {"loss": 1.0, "my_score": 0.25}}
+    row = results_table(ev.Evaluation(results=results)).rows[-1]
+    assert (row.label, [cell.text for cell in row.cells], row.change) == ("my score", ["0.500", "0.250"], "−0.250")
 
 
 def test_the_table_leaves_out_what_no_model_has_and_marks_what_one_lacks() -> None:

@@ -33,7 +33,7 @@ class Closing:
     def after(self, event: ev.Event) -> Closing:
         """With what ``event`` adds."""
         if isinstance(event, ev.RunStarted):
-            return replace(self, started=event)
+            return replace(self, started=event, ended=None)
         if isinstance(event, ev.RunEnded):
             return replace(self, ended=event)
         if isinstance(event, ev.Evaluation):

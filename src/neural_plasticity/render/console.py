@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +64,7 @@ class ConsoleView:
         self._lock = threading.RLock()  # library warnings may come from other threads
         self._started = clock()
         self._last_progress = float("-inf")
+        self._stable_because = ""
         self._closed = False
 
     def __enter__(self) -> ConsoleView:
@@ -81,12 +82,27 @@ class ConsoleView:
         with self._lock:
             self._state = advance(self._state, event)
             self._closing = self._closing.after(event)
-            for line in lines(event):
+            for line in lines(self._without_repetition(event)):
                 self._print(line)
             if isinstance(event, ev.PhaseStarted):
                 self._last_progress = float("-inf")
             if isinstance(event, ev.Progress) and not self._is_live:
                 self._plain_progress(event)
+
+    def _without_repetition(self, event: ev.Event) -> ev.Event:
+        """A warm-up ends for the reason that the line before has just given."""
+        if isinstance(event, ev.Stabilised):
+            self._stable_because = event.reason
+        elif isinstance(event, ev.PhaseEnded) and event.reason and event.reason == self._stable_because:
+            return replace(event, reason="stable")
+        return event
+
+    def catch_up(self, events: Iterable[ev.Event]) -> None:
+        """Take in what earlier attempts of a resumed run did, without showing it line by line."""
+        with self._lock:
+            for event in events:
+                self._state = advance(self._state, event)
+                self._closing = self._closing.after(event)
 
     def note_files(self, **paths: str | Path) -> None:
         """Files that the closing summary points to, by what they are: ``note_files(record=…, page=…)``."""

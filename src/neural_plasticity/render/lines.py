@@ -84,7 +84,7 @@ def _(event: ev.PhaseStarted) -> tuple[Text, ...]:
 
 @lines.register
 def _(event: ev.PhaseEnded) -> tuple[Text, ...]:
-    said = phase_summary(event.summary)
+    said = phase_summary(event.summary) if event.phase != "pruning" else ""  # the decision's own line has said it
     if not said and not event.reason and event.seconds < WORTH_SAYING_SECONDS:
         return ()
     text = where(event).append(f"{outside(phase_label(event.phase))} done in {figures.duration(event.seconds)}")
@@ -110,12 +110,17 @@ def phase_summary(summary: Mapping[str, Any]) -> str:
 
 @lines.register
 def _(event: ev.Stabilised) -> tuple[Text, ...]:
-    slope = f"slope {figures.significant(event.slope, 2)} per step"
-    interval = f"{figures.significant(event.slope_low, 2)} to {figures.significant(event.slope_high, 2)}"
-    text = Text.assemble(where(event), ("stable", "bold green"), f" at step {event.step:,}, ")
-    text.append(f"loss {figures.plain(event.loss)}: {slope}, interval {interval}, ")
-    text.append(f"inside ±{figures.significant(event.tolerance, 2)} over {figures.plural(event.window, 'step')}")
-    return (text,)
+    text = Text.assemble(where(event), ("stable", "bold green"), f" at step {event.step:,}: ")
+    return (text.append(outside(event.reason, 300) or _slope(event)),)
+
+
+def _slope(event: ev.Stabilised) -> str:
+    low, high = (figures.significant(value, 2) for value in (event.slope_low, event.slope_high))
+    return (
+        f"loss {figures.plain(event.loss)}, slope {figures.significant(event.slope, 2)} per step "
+        f"(interval {low} to {high}), inside ±{figures.significant(event.tolerance, 2)} "
+        f"over {figures.plural(event.window, 'step')}"
+    )
 
 
 @lines.register

@@ -63,13 +63,15 @@ def advance(state: LiveState, event: ev.Event) -> LiveState:
 
 
 @_fold.register
-def _(event: ev.RunStarted, state: LiveState) -> LiveState:  # noqa: ARG001 - a new attempt starts afresh
+def _(event: ev.RunStarted, state: LiveState) -> LiveState:
     cycles = event.config.get("cycles")
+    known = state.states is not None and state.states.shape >= tuple(event.shape)  # a resumed run keeps its heads
     return LiveState(
         name=event.name,
         simulated=event.simulated,
         cycles=cycles if isinstance(cycles, int) else None,
-        states=blank_states(event.shape),
+        states=state.states if known else blank_states(event.shape),
+        scores=state.scores if known else {},
     )
 
 
@@ -207,17 +209,15 @@ def time_left(progress: ev.Progress) -> str:
 def _numbers(state: LiveState, width: int) -> list[Text]:
     """Live figures, labels in one column and values in the next; a dash until something is measured."""
     get = state.latest.get
-    perplexity = get("perplexity")
-    validation = get("validation_loss")
-    if perplexity is None and validation is not None and validation < 700:
-        perplexity = math.exp(validation)
+    validation = get("validation_loss")  # its perplexity is shown, not that of the last batch
+    perplexity = math.exp(validation) if validation is not None and validation < 700 else validation
     sparsity = get("sparsity")
     if sparsity is None and state.grid is not None and state.grid.total:
         sparsity = state.grid.counts.get(HeadState.PRUNED, 0) / state.grid.total
     rows = (
         ("loss", figures.plain(get("loss"))),
         ("validation loss", figures.plain(validation)),
-        ("perplexity", figures.perplexity(perplexity)),
+        ("  as perplexity", figures.perplexity(perplexity)),
         ("heads removed", figures.percent(sparsity)),
         ("tokens/s", figures.scaled(get("tokens_per_second"))),
     )

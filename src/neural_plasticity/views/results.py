@@ -7,7 +7,7 @@ improvement without an equally trained control is not credited to pruning, a mis
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +15,13 @@ from neural_plasticity.events import Evaluation
 from neural_plasticity.views import figures
 
 MODELS = ("baseline", "pruned", "control")
-SPEED_TOLERANCE = 0.02  # a measured speed ratio without an interval has to leave 1 by more than this to be called one
+# Without an interval, a speed ratio has to leave 1 by more than this, and by more than the repeats spread.
+SPEED_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure as text, and its 95 % interval as text (empty when there is none)."""
+    """One figure as text, and its 95 % interval (or the spread of its repeats) as text, empty when there is none."""
 
     text: str
     interval: str = ""
@@ -45,6 +46,7 @@ class ResultsTable:
     verdicts: tuple[str, ...] = ()
     sequences: int = 0
     tokens: int = 0
+    cycle: int = 0  # 0: the baseline, before any pruning
 
     @property
     def empty(self) -> bool:
@@ -101,18 +103,33 @@ def results_table(evaluation: Evaluation | None) -> ResultsTable:
     models = tuple(name for name in MODELS if results.get(name))
     comparison = results.get("comparison") or {}
     rows = []
-    for measure in _MEASURES:
+    for measure in (*_MEASURES, *_own_measures([results[name] for name in models])):
         values = [number(results[name], measure.key) for name in models]
         if all(value is None for value in values):
             continue
         cells = tuple(_cell(measure, results[name]) for name in models)
         rows.append(Row(measure.key, measure.label, cells, _change(measure, results, comparison)))
-    return ResultsTable(models, tuple(rows), verdicts(results), evaluation.sequences, evaluation.tokens)
+    said = verdicts(results)
+    return ResultsTable(models, tuple(rows), said, evaluation.sequences, evaluation.tokens, evaluation.cycle)
+
+
+def _own_measures(of_models: Sequence[Mapping[str, Any]]) -> list[_Measure]:
+    """Figures that a user's own evaluation added, under their own names."""
+    known = {measure.key for measure in _MEASURES}
+    names = dict.fromkeys(name for figures_of in of_models for name in figures_of)
+    own = [name for name in names if name not in known and not name.endswith(("_low", "_high", "_spread"))]
+    return [
+        _Measure(name, figures.clean(name).replace("_", " "), figures.significant, figures.between, "difference")
+        for name in own
+    ]
 
 
 def _cell(measure: _Measure, of_model: Mapping[str, Any]) -> Cell:
     value = number(of_model, measure.key)
     interval = measure.interval(number(of_model, f"{measure.key}_low"), number(of_model, f"{measure.key}_high"))
+    spread = number(of_model, f"{measure.key}_spread")
+    if spread is not None:
+        interval = f"spread {figures.significant(spread, 2)}"
     return Cell(measure.write(value), interval if value is not None else "")
 
 
@@ -138,7 +155,7 @@ def verdicts(results: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
         _loss_verdict(comparison, "loss_difference", "the baseline"),
         _loss_verdict(comparison, "loss_difference_to_control", "the equally trained control"),
         _control_caveat(comparison),
-        _speed_verdict(comparison),
+        _speed_verdict(results),
         _size_verdict(comparison),
     ]
     return tuple(sentence for sentence in said if sentence)
@@ -176,18 +193,26 @@ def _control_caveat(comparison: Mapping[str, Any]) -> str:
     return "No control ran: a lower loss may only show that training went on."
 
 
-def _speed_verdict(comparison: Mapping[str, Any]) -> str:
+def _speed_verdict(results: Mapping[str, Mapping[str, Any]]) -> str:
+    comparison = results.get("comparison") or {}
     parts = []
-    for name in ("prefill", "decode"):
+    for name, key in (("prefill", "prefill_ms"), ("decode", "decode_ms_per_token")):
         speedup = number(comparison, f"{name}_speedup")
         if speedup is None:
             continue
         low, high = number(comparison, f"{name}_speedup_low"), number(comparison, f"{name}_speedup_high")
         clear = measurable(low - 1, high - 1) if low is not None and high is not None else None
         if clear is None:
-            clear = math.isfinite(speedup) and abs(speedup - 1) > SPEED_TOLERANCE
+            noise = max(SPEED_TOLERANCE, *(_relative_spread(results.get(model) or {}, key) for model in MODELS[:2]))
+            clear = math.isfinite(speedup) and abs(speedup - 1) > noise
         parts.append(f"{name} {figures.ratio(speedup)}{'' if clear else ' (no measurable difference)'}")
     return f"Measured speed of the compacted model: {', '.join(parts)}." if parts else ""
+
+
+def _relative_spread(of_model: Mapping[str, Any], key: str) -> float:
+    """Spread of the repeats as a share of the time measured; 0 when it was not kept."""
+    time, spread = number(of_model, key), number(of_model, f"{key}_spread")
+    return abs(spread / time) if time and spread and math.isfinite(spread / time) else 0.0
 
 
 def _size_verdict(comparison: Mapping[str, Any]) -> str:
