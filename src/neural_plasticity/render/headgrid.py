@@ -107,7 +107,7 @@ def _head(state: int, importance: float, scored: bool) -> tuple[str, str]:
 
 def _shade(share: float) -> str:
     """Colour of a share between 0 and 1 in eight steps, bright enough for a dark terminal."""
-    return importance_colour(0.25 + 0.75 * round(share * 8) / 8)
+    return importance_colour(0.35 + 0.65 * round(share * 8) / 8)
 
 
 _STATE_MARKS = {
