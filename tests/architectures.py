@@ -11,11 +11,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM,
 VOCABULARY = 97
 LAYERS, HEADS = 3, 4
 
+_TOKENS: dict[str, Any] = {"vocab_size": VOCABULARY, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 _COMMON: dict[str, Any] = {
-    "vocab_size": VOCABULARY,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
+    **_TOKENS,
     "hidden_size": 32,
     "num_hidden_layers": LAYERS,
     "num_attention_heads": HEADS,
@@ -27,7 +25,7 @@ _GROUPED = {**_LLAMA_LIKE, "num_key_value_heads": 2}
 # What each architecture needs beyond the name: sizes, dropout 0, explicit token ids.
 CONFIGS: dict[str, dict[str, Any]] = {
     "gpt2": {
-        **{key: value for key, value in _COMMON.items() if key.endswith(("_size", "_id"))},
+        **_TOKENS,
         "n_layer": LAYERS,
         "n_head": HEADS,
         "n_embd": 32,
@@ -50,7 +48,6 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "attention_probs_dropout_prob": 0.0,
     },
 }
-CONFIGS["gpt2"].pop("hidden_size")
 
 ARCHITECTURES: tuple[str, ...] = tuple(CONFIGS)
 ENCODERS: tuple[str, ...] = ("bert",)

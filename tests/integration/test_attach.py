@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from tests.architectures import ARCHITECTURES, DECODERS, HEADS, LAYERS, VOCABULARY, build, random_batch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from neural_plasticity.errors import HeadError, UnsupportedModelError
@@ -20,6 +19,7 @@ from neural_plasticity.models.attach import Heads, attach
 from neural_plasticity.models.layouts import layer_layouts
 from neural_plasticity.models.protection import still_heads
 from neural_plasticity.models.seam import AttentionCall
+from tests.architectures import ARCHITECTURES, DECODERS, HEADS, LAYERS, VOCABULARY, build, random_batch
 
 SHAPE = (LAYERS, HEADS)
 masks = hnp.arrays(bool, SHAPE, elements=st.booleans())
@@ -285,6 +285,18 @@ def test_gradient_checkpointing() -> None:
         grads.append([parameter.grad for parameter in model.parameters()])
     for plain, again in zip(*grads, strict=True):
         torch.testing.assert_close(plain, again)
+
+
+def test_compiled_models_follow_the_mask() -> None:
+    """In one graph, and without compiling again when the mask changes."""
+    model = build("gpt2", n_layer=1)
+    heads = attach(model)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    for pruned in ([], [(0, 1)], [(0, 2)]):
+        heads.prune(pruned)
+        with torch.no_grad(), torch.compiler.set_stance("default" if not pruned else "fail_on_recompile"):
+            torch.testing.assert_close(compiled(**random_batch()).logits, logits(model))
+    assert heads_of(~attach(compiled).mask) == ((0, 1), (0, 2))
 
 
 def test_flash_backends_see_their_own_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,25 +1,34 @@
-"""Where each attention head's weights lie: one small table row per way of wiring attention, and one layout per layer.
+"""Where each attention head's weights lie, layer by layer.
 
-A row of ``WIRINGS`` names the projections of an attention module and how query, key and value share them. Which row a
-module has is found by its structure, its counts are read from the weights themselves, and ``attach`` proves the result
-on a forward pass; so a decoder that is wired like Llama works without being listed here. What cannot work is refused
-by name, with the reason.
+How a module's attention is wired is found by its structure (`wirings`), its counts are checked against the weights
+themselves, and ``attach`` proves the result on a forward pass; so a decoder wired like Llama works without being listed
+here. What cannot work is refused by name, with the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from neural_plasticity.errors import UnsupportedModelError
+from neural_plasticity.models.wirings import COUNTS, HEAD_DIM_NAMES, KINDS, WIRINGS, Kind, Wiring, rows_of
 
-Kind = Literal["query", "key", "value", "output"]
-KINDS: tuple[Kind, ...] = ("query", "key", "value", "output")
+__all__ = [
+    "KINDS",
+    "Kind",
+    "LayerLayout",
+    "ParameterSlices",
+    "head_dimension",
+    "layer_layouts",
+    "plasticity_record",
+    "refuse_by_name",
+    "unsupported",
+]
 
 TESTED = ("bert", "gpt2", "gpt_neox", "llama", "mistral", "opt", "phi", "qwen2", "qwen3")
 
@@ -43,77 +52,6 @@ def unsupported(model: nn.Module, reason: str) -> UnsupportedModelError:
 def _refusal(name: str, reason: str) -> UnsupportedModelError:
     works = ", ".join(TESTED)
     return UnsupportedModelError(f"architecture '{name}' is not supported: {reason}. Tested architectures: {works}.")
-
-
-def _rows(start: int, heads: int, head_dim: int) -> Tensor:
-    return start + torch.arange(heads * head_dim).view(heads, head_dim)
-
-
-def _separate(heads: int, kv_heads: int, head_dim: int) -> dict[Kind, Tensor]:
-    """Each projection holds its own heads one after another (Llama, OPT, BERT)."""
-    kv = _rows(0, kv_heads, head_dim)
-    return {"query": _rows(0, heads, head_dim), "key": kv, "value": kv}
-
-
-def _blocks(heads: int, kv_heads: int, head_dim: int) -> dict[Kind, Tensor]:
-    """One projection: all queries, then all keys, then all values (GPT-2, Phi-3)."""
-    return {
-        "query": _rows(0, heads, head_dim),
-        "key": _rows(heads * head_dim, kv_heads, head_dim),
-        "value": _rows((heads + kv_heads) * head_dim, kv_heads, head_dim),
-    }
-
-
-def _interleaved(heads: int, kv_heads: int, head_dim: int) -> dict[Kind, Tensor]:
-    """One projection, head by head: a head's query, key and value together (GPT-NeoX)."""
-    per_head = _rows(0, heads, 3 * head_dim)
-    return {
-        "query": per_head[:, :head_dim],
-        "key": per_head[:kv_heads, head_dim : 2 * head_dim],
-        "value": per_head[:kv_heads, 2 * head_dim :],
-    }
-
-
-@dataclass(frozen=True)
-class Wiring:
-    """How an attention module names and arranges its projections. ``../`` means: in the parent module."""
-
-    query: str
-    key: str
-    value: str
-    output: str
-    arrange: Callable[[int, int, int], dict[Kind, Tensor]] = _separate
-
-    @property
-    def fused(self) -> bool:
-        return self.query == self.key
-
-    def names(self) -> dict[Kind, str]:
-        return {"query": self.query, "key": self.key, "value": self.value, "output": self.output}
-
-
-WIRINGS: tuple[Wiring, ...] = (
-    Wiring("q_proj", "k_proj", "v_proj", "o_proj"),  # Llama, Mistral, Qwen2, Qwen3, Gemma, Cohere, OLMo, Granite, …
-    Wiring("q_proj", "k_proj", "v_proj", "out_proj"),  # OPT, BioGPT
-    Wiring("q_proj", "k_proj", "v_proj", "dense"),  # Phi
-    Wiring("query", "key", "value", "../output.dense"),  # BERT, RoBERTa, ELECTRA: the output is in a sibling module
-    Wiring("q_lin", "k_lin", "v_lin", "out_lin"),  # DistilBERT
-    Wiring("c_attn", "c_attn", "c_attn", "c_proj", _blocks),  # GPT-2
-    Wiring("qkv_proj", "qkv_proj", "qkv_proj", "o_proj", _blocks),  # Phi-3
-    Wiring("query_key_value", "query_key_value", "query_key_value", "dense", _interleaved),  # GPT-NeoX
-)
-
-# Attributes from which modules or backends compute, as functions of (heads, kv_heads, head_dim).
-COUNTS: Mapping[str, Callable[[int, int, int], int]] = {
-    "num_heads": lambda heads, _kv_heads, _head_dim: heads,
-    "n_heads": lambda heads, _kv_heads, _head_dim: heads,
-    "num_attention_heads": lambda heads, _kv_heads, _head_dim: heads,
-    "num_key_value_heads": lambda _heads, kv_heads, _head_dim: kv_heads,
-    "num_key_value_groups": lambda heads, kv_heads, _head_dim: heads // max(kv_heads, 1),
-    "all_head_size": lambda heads, _kv_heads, head_dim: heads * head_dim,
-    "split_size": lambda heads, _kv_heads, head_dim: heads * head_dim,
-}
-_HEAD_DIM_NAMES = ("head_dim", "head_size", "attention_head_size")
 
 
 @dataclass(frozen=True)
@@ -175,7 +113,7 @@ class LayerLayout:
     def head_index(self, kind: Kind) -> Tensor:
         """(heads or kv_heads, D) int64: each head's places along the projection's head dimension."""
         if kind == "output":
-            return _rows(0, self.heads, self.head_dim)
+            return rows_of(0, self.heads, self.head_dim)
         assert self.wiring is not None, "a layer without heads has no projections"
         return self.wiring.arrange(self.heads, self.kv_heads, self.head_dim)[kind]
 
@@ -299,7 +237,7 @@ def _attention_sites(model: nn.Module) -> Iterator[_Site]:
     for path, module in model.named_modules():
         if getattr(module, "plasticity_headless", False):
             yield _Site(path, module, None, {})
-        elif any(hasattr(module, name) for name in _HEAD_DIM_NAMES):
+        elif any(hasattr(module, name) for name in HEAD_DIM_NAMES):
             for wiring in WIRINGS:
                 projections = _projections(model, path, wiring)
                 if len(projections) == len(KINDS):
@@ -330,7 +268,7 @@ def _layout(model: nn.Module, layer: int, site: _Site, kept: Mapping[str, Any] |
     kv_ids = tuple(kept["kv_heads"][layer]) if kept is not None else tuple(range(total_kv))
     if site.wiring is None:
         query_ids, kv_ids = (), ()
-    head_dim = next((int(getattr(site.module, name)) for name in _HEAD_DIM_NAMES if hasattr(site.module, name)), 0)
+    head_dim = next((int(getattr(site.module, name)) for name in HEAD_DIM_NAMES if hasattr(site.module, name)), 0)
     layout = LayerLayout(
         layer=layer,
         path=site.path,

@@ -60,9 +60,7 @@ def load_model(name: str, device: str = "cpu", dtype: torch.dtype | None = None)
     _check_tokens(name, tokenizer, model)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    if (
-        getattr(model, "loss_type", "") is None
-    ):  # GPT-2's class name says nothing: transformers would warn, then do this
+    if getattr(model, "loss_type", "") is None:  # GPT-2's class says nothing: transformers would warn, and do this
         model.loss_type = "ForCausalLM"
     return model.to(device).eval(), tokenizer
 
