@@ -11,9 +11,9 @@ Operations of one attention block, from the shapes (multiply and add count as tw
 all of them proportional to h, so removing a share s of the heads predicts a speed-up of 1 / (1 − s).
 
 A busy machine is the rule, so: one thread; the variants take turns layer by layer; a speed-up is the median, over all
-repeats and layers, of the ratio within one turn. What is timed is the CPU time of the one thread that works, into
-which other jobs' time slices do not enter; the same ratio in wall time stands beside it. When a bound is missed the blocks are
-measured again, up to ATTEMPTS times in all, and the attempt whose unpruned samples spread least is reported and
+repeats and layers, of the ratio within one turn. What is timed is the CPU time of the one thread that works, into which
+other jobs' time slices do not enter; the same ratio in wall time stands beside it. When a bound is missed the blocks
+are measured again, up to ATTEMPTS times in all, and the attempt whose unpruned samples spread least is reported and
 judged, whichever way it comes out.
 
 Bounds (exit code 1 on a miss): attention block ≥ 90 % of the prediction at each level; a gated model, which does all

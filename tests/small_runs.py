@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from neural_plasticity.models.loading import BUILTIN_DIRECTORY
 from transformers import PreTrainedTokenizerFast
 
 from neural_plasticity.config import RunConfig
 from neural_plasticity.events import Event, Progress
+from neural_plasticity.models.loading import BUILTIN_DIRECTORY
 from tests.architectures import build
 
 

@@ -69,7 +69,7 @@ def parse(arguments: Sequence[str]) -> Run | Export:
     defaults = replace(RunConfig.quick(), quick_test=False) if quick else RunConfig()
     run = tyro.conf.subcommand("run", default=Run(defaults))
     return tyro.cli(
-        Annotated[Run, run] | Annotated[Export, tyro.conf.subcommand("export")],  # type: ignore[arg-type]
+        Annotated[Run, run] | Annotated[Export, tyro.conf.subcommand("export")],
         prog="plasticity",
         description=DESCRIPTION,
         args=arguments,

@@ -66,7 +66,7 @@ def resume_run(run_dir: Path) -> int:
     from neural_plasticity.experiment import checkpoints
 
     run = open_run(run_dir)
-    if run.summary()["state"] == "finished":
+    if run.summary().state == "finished":
         raise RecordError(f"--resume {run_dir}: this run has finished; start a new one in another directory.")
     config = from_json(run.config)
     with ConsoleView() as console:
@@ -112,8 +112,9 @@ def _to_an_end(events: Iterator[Event], interrupts: Interrupts, run_dir: Path) -
     last = Event()
 
     def ended(state: RunState, reason: str) -> RunEnded:
-        place = {"step": last.step, "phase": last.phase, "cycle": last.cycle, "phase_step": last.phase_step}
-        return RunEnded(state=state, reason=reason, **place)
+        return RunEnded(
+            state=state, reason=reason, step=last.step, phase=last.phase, cycle=last.cycle, phase_step=last.phase_step
+        )
 
     try:
         for event in events:

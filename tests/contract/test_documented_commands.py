@@ -63,7 +63,7 @@ def test_documented_commands_leave_a_record_and_a_page(command: str, cycles: int
     page = (directory / "dashboard.html").read_text()
     assert "<html" in page
     run = open_run(directory)
-    assert run.summary()["state"] == "finished"
+    assert run.summary().state == "finished"
     assert len(list(run.events("heads_pruned"))) == cycles
     for name in ("warmup", "analysis", "pruning", "fine-tuning", "evaluation"):
         assert any(event.phase == name for event in run.events("phase_started"))

@@ -122,6 +122,17 @@ def test_cached_steps_give_the_logits_of_the_gated_model_without_a_cache(
 
 
 @every_mask
+def test_a_sliding_window_that_is_full(mask: Mask) -> None:
+    """Such a cache drops old tokens but goes on counting, and masks are made from its count."""
+    model = gated("mistral", mask, dtype=torch.float64, sliding_window=5)
+    batch = random_batch(2, 14)
+    ids, padding = batch["input_ids"], batch["attention_mask"]
+    whole = logits(model, input_ids=ids, attention_mask=padding)
+    for offset, step in enumerate(cached_logits(compact(model), ids, padding, prompt=8)[1:]):
+        assert_close(step[:, 0], whole[:, 8 + offset])
+
+
+@every_mask
 @pytest.mark.parametrize("name", DECODERS)
 def test_generation_gives_the_same_tokens(name: str, mask: Mask) -> None:
     model = gated(name, mask, dtype=torch.float64)

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
-from tests.small_runs import comparable, save_model, save_text, small_config
 
 from neural_plasticity.config import RunConfig
 from neural_plasticity.errors import ConfigError, ModelError, TrainingError
@@ -30,6 +29,7 @@ from neural_plasticity.events import (
 from neural_plasticity.experiment import checkpoints, open_experiment, play, run
 from neural_plasticity.record import RecordWriter, open_run
 from neural_plasticity.record.sinks import fan_out
+from tests.small_runs import comparable, save_model, save_text, small_config
 
 
 @pytest.fixture(scope="module")

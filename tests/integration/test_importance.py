@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.architectures import ENCODERS, HEADS, LAYERS, VOCABULARY, build, random_batch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -18,6 +17,7 @@ from neural_plasticity.importance import CRITERIA, Criterion, attention_maps, me
 from neural_plasticity.importance.criteria import combined_rank, layer_normalised, rank_fractions
 from neural_plasticity.importance.forward import sequence_losses
 from neural_plasticity.models.attach import Heads, attach
+from tests.architectures import ENCODERS, HEADS, LAYERS, VOCABULARY, build, random_batch
 
 NAMES = ("gpt2", "llama", "gpt_neox", "opt", "bert")
 SHAPE = (LAYERS, HEADS)

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import constants
-from tests.architectures import build
-from tests.hub_cache import HEADS, build_hub_cache, byte_level_tokenizer, random_gpt2
 from transformers.utils import logging
 
 from neural_plasticity.errors import ModelError, UnsupportedModelError
 from neural_plasticity.models import attach, compact, loading, save_pruned
 from neural_plasticity.models.loading import BUILTIN_DIRECTORY, load_model
+from tests.architectures import build
+from tests.hub_cache import HEADS, build_hub_cache, byte_level_tokenizer, random_gpt2
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"errors", "heads"},
     "importance": {"errors", "heads", "models"},
     "policies": {"errors", "heads", "models", "importance"},
-    "experiment": _COMPUTING | {"record"},  # the record, to resume from it; never what shows it
+    "experiment": _COMPUTING,
     "session": _COMPUTING | _SHOWING | {"experiment", "render", "dashboard"},
     "cli": _COMPUTING | _SHOWING | {"experiment", "render", "dashboard", "session"},
     "__main__": {"cli"},

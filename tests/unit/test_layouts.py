@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from tests.architectures import ARCHITECTURES, HEADS, LAYERS, build, random_batch
 
 from neural_plasticity.errors import UnsupportedModelError
 from neural_plasticity.models.layouts import LayerLayout, layer_layouts
+from tests.architectures import ARCHITECTURES, HEADS, LAYERS, build, random_batch
 
 
 def captured(model: Any, layout: LayerLayout) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def started(x: Experiment) -> RunStarted:
         config=as_json(x.config),
         model={
             "name": x.config.model_name,
-            "architecture": x.model.config.model_type,
+            "architecture": x.heads.model.config.model_type,
             "parameters": size.parameters,
             "bytes": size.bytes,
             "dtype": str(next(x.model.parameters()).dtype).removeprefix("torch."),

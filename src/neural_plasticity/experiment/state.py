@@ -98,7 +98,9 @@ def open_experiment(config: RunConfig) -> Experiment:
     """
     config = config.checked()
     strategies = tuple(resolve_strategy(name) for name in config.strategies)
-    plugin = load_plugin(config.eval, "--eval") if config.eval else None
+    evaluate = None
+    if config.eval is not None:
+        evaluate = partial(evaluate_with_plugin, load_plugin(config.eval, "--eval"), config.eval)
     corpus = load_corpus(config.dataset, config.dataset_config)
     device = _device(config.device)
     model, tokenizer = load_model(config.model_name, device=str(device))
@@ -128,7 +130,7 @@ def open_experiment(config: RunConfig) -> Experiment:
         test=test[: config.eval_sequences],
         device=device,
         strategies=strategies,
-        evaluator=partial(evaluate_with_plugin, plugin, config.eval, tokenizer=tokenizer) if plugin else None,
+        evaluator=None if evaluate is None else partial(evaluate, tokenizer=tokenizer),
         plan=plan,
         clock=Clock(total),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,11 +35,8 @@ class Trainee:
         """AdamW with a fresh state: every training phase begins like the others, so phases can be compared."""
         decayed = [p for p in model.parameters() if p.ndim >= 2]
         plain = [p for p in model.parameters() if p.ndim < 2]
-        optimizer = torch.optim.AdamW(
-            [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-        )
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
         if heads is not None:
             heads.protect(optimizer)
         return cls(model, optimizer, get_constant_schedule_with_warmup(optimizer, max(1, steps // 10)))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from neural_plasticity.errors import InputError, ModelError
 
@@ -32,6 +34,29 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
             module.training = flag
         for parameter, needs_grad in frozen:
             parameter.requires_grad_(needs_grad)
+
+
+@contextmanager
+def recomputed_activations(model: nn.Module) -> Iterator[None]:
+    """Inside, a backward recomputes activation functions instead of keeping their intermediate values.
+
+    GPT-2's GELU is written out in Python and keeps four tensors as wide as the MLP, most of what the layers hold.
+    The values are the same to the last bit; only transformers' own parameter-free activations are touched.
+    """
+    activations = [module for module in model.modules() if type(module).__module__ == "transformers.activations"]
+    before = [(module, module.__dict__.get("forward")) for module in activations]
+    try:
+        for module in activations:
+            module.forward = partial(  # type: ignore[method-assign]
+                checkpoint, module.forward, use_reentrant=False, preserve_rng_state=False
+            )
+        yield
+    finally:
+        for module, own in before:
+            if own is None:
+                del module.forward
+            else:
+                module.forward = own  # type: ignore[method-assign]
 
 
 def on_device(batch: Batch, model: nn.Module) -> dict[str, Tensor]:

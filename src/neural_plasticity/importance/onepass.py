@@ -20,6 +20,7 @@ from neural_plasticity.importance.forward import (
     logits_of,
     on_device,
     real_tokens,
+    recomputed_activations,
     sequence_losses,
     targets_of,
     undisturbed,
@@ -91,7 +92,7 @@ def measure(
     batches: Sequence[Batch],
     parts: Collection[Part] = ALL_PARTS,
     *,
-    entropy_rows: int | None = 32,
+    entropy_rows: int | None = 64,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Measurements:
@@ -124,7 +125,8 @@ def measure(
         if "entropy" in parts:
             rows = all_rows(real) if entropy_rows is None else sampled_rows(real, entropy_rows, generator)
         probe = _PassProbe(grams, rows, real, parts)
-        with undisturbed(model), heads.probing(probe), torch.set_grad_enabled("gradient" in parts):
+        needs_grad = torch.set_grad_enabled("gradient" in parts)
+        with undisturbed(model), recomputed_activations(model), heads.probing(probe), needs_grad:
             logits = logits_of(model, batch)
             loss, counts = sequence_losses(logits, targets_of(batch, logits, causal))
             del logits  # the loss may use it up

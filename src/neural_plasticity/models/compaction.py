@@ -40,6 +40,7 @@ def compact(model: Model) -> Model:
     Raises:
         UnsupportedModelError: the model's heads cannot be reached.
     """
+    model = getattr(model, "_orig_mod", model)  # what torch.compile wrapped
     layouts = layer_layouts(model)
     targets = tuple(without_pruned(layout) for layout in layouts)
     surgery = plan_surgery(model, layouts, targets)

@@ -39,8 +39,6 @@ REFUSED: Mapping[str, str] = {
     "falcon": IGNORES_SEAM,
     "gpt_neo": IGNORES_SEAM,
     "gptj": IGNORES_SEAM,
-    "codegen": IGNORES_SEAM,
-    "mpt": IGNORES_SEAM,
 }
 
 
@@ -262,7 +260,9 @@ def _projections(model: nn.Module, path: str, wiring: Wiring) -> dict[Kind, tupl
 
 def _layout(model: nn.Module, layer: int, site: _Site, kept: Mapping[str, Any] | None) -> LayerLayout:
     config: Any = model.config
-    total = int(kept["shape"][1]) if kept is not None else int(config.num_attention_heads)
+    if not isinstance(getattr(config, "num_attention_heads", None), int):
+        raise unsupported(model, "its configuration does not say how many attention heads a layer has")
+    total = int(kept["shape"][1]) if kept is not None else config.num_attention_heads
     total_kv = int(getattr(config, "num_key_value_heads", None) or total)
     query_ids = tuple(kept["query_heads"][layer]) if kept is not None else tuple(range(total))
     kv_ids = tuple(kept["kv_heads"][layer]) if kept is not None else tuple(range(total_kv))

@@ -57,6 +57,8 @@ def closing_summary(closing: Closing, width: int) -> tuple[Text | Table, ...]:
     """The summary for ``width`` columns: how it ended, the figures with their intervals, heads, recovery, files."""
     table = results_table(closing.evaluation)
     parts: list[Text | Table] = [Text(), headline(closing)]
+    if closing.ended is not None and closing.ended.reason:
+        parts.append(Text(outside(closing.ended.reason, 400)))
     if closing.started is not None and closing.started.simulated:
         parts.append(Text("Simulated: no model was trained; every figure is made up.", style="bold yellow"))
     if table.empty:
@@ -75,8 +77,6 @@ def headline(closing: Closing) -> Text:
     name = outside(started.name) if started else "run"
     how = _ENDED_AS[ended.state] if ended else "was interrupted; what was recorded stays readable"
     text = Text.assemble((name, "bold"), f" {how} after {figures.duration(closing.seconds)}")
-    if ended and ended.reason:
-        text.append(f": {outside(ended.reason, 400)}")
     if started:
         known = [outside(part["name"]) for part in (started.model, started.data) if "name" in part]
         known += [f"seed {outside(started.config['seed'])}"] if "seed" in started.config else []
