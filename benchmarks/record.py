@@ -27,7 +27,7 @@ from neural_plasticity.events import HeadScores, Progress, StepMetrics
 from neural_plasticity.record import RecordWriter, open_run
 
 RESULTS = Path(__file__).parent / "results" / "record.csv"
-ROUNDS, PER_ROUND = 5, 150
+ROUNDS, PER_ROUND = 9, 60
 RATE_BOUND, SHARE_BOUND, READ_STEPS = 5.0, 0.01, 1_000_000
 GRID = (12, 12)
 KEYS = [f"entropy/L{layer}H{head}" for layer in range(GRID[0]) for head in range(GRID[1])]

@@ -7,6 +7,7 @@ import hashlib
 import json
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,12 @@ _WORTH = 0.85
 
 def describe(array: Array) -> tuple[str, str]:
     """dtype and shape as text, byte order and structured fields included."""
-    return str(np.lib.format.dtype_to_descr(array.dtype)), json.dumps(list(array.shape))
+    return _describe_dtype(array.dtype), str(list(array.shape))
+
+
+@lru_cache(maxsize=64)
+def _describe_dtype(dtype: np.dtype[Any]) -> str:
+    return str(np.lib.format.dtype_to_descr(dtype))
 
 
 def restore(dtype: str, shape: str, data: bytes) -> Array:

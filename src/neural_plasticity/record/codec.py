@@ -29,6 +29,7 @@ from neural_plasticity.heads import HeadId
 Array = npt.NDArray[Any]
 Put = Callable[[Array], Any]  # keeps an array, returns the JSON that refers to it
 Get = Callable[[Any], Array]
+_to_json = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would build an encoder for every event
 COORDINATES = frozenset(field.name for field in dataclasses.fields(Event))
 
 
@@ -194,7 +195,7 @@ def encode_event(event: Event, put: Put) -> str:
         value = getattr(event, name)
         plain = [list(one) if isinstance(one, HeadId) else one for one in value] if restorer else value
         payload[name] = encode(plain, put)
-    return json.dumps(payload, separators=(",", ":"))
+    return _to_json(payload)
 
 
 def decode_event(kind: str, version: int, payload: str, coordinates: Mapping[str, Any], get: Get) -> Event:
