@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from neural_plasticity.errors import ConfigError, InputError, ModelError
 from neural_plasticity.importance import CRITERIA, Criterion, attention_maps, measure, reference, score_heads
 from neural_plasticity.importance.criteria import combined_rank, layer_normalised, rank_fractions
-from neural_plasticity.importance.forward import sequence_losses
+from neural_plasticity.importance.forward import recomputed_activations, sequence_losses
 from neural_plasticity.models.attach import Heads, attach
 from tests.architectures import ENCODERS, HEADS, LAYERS, VOCABULARY, build, random_batch
 
@@ -110,7 +110,7 @@ def test_magnitude(name: str) -> None:
         kv = head * shared // HEADS
         w_v = value(layer)[kv * width : (kv + 1) * width]
         w_o = output(layer)[head * width : (head + 1) * width]
-        assert scores[layer, head] == pytest.approx(float(w_v.norm() * w_o.norm()), rel=1e-9)
+        assert scores[layer, head] == pytest.approx((w_v.norm() * w_o.norm()).item(), rel=1e-9)
 
 
 def projections(name: str, model: PreTrainedModel) -> tuple[Callable[[int], Tensor], Callable[[int], Tensor]]:
@@ -210,6 +210,22 @@ def test_a_model_that_was_not_attached_is_not_attached_afterwards(batches: list[
     score_heads(model, batches)
     assert len(list(model.modules())) == modules
     assert model.config._attn_implementation == implementation
+
+
+def test_recomputing_activations_changes_no_bit(name: str) -> None:
+    model = build(name)
+    ids = random_batch()["input_ids"]
+    own = [module.__dict__.get("forward") for module in model.modules()]
+
+    def gradients() -> list[Tensor]:
+        return list(torch.autograd.grad(model(input_ids=ids).logits.square().sum(), list(model.parameters())))
+
+    expected = gradients()
+    with recomputed_activations(model):
+        found = gradients()
+        assert any("forward" in module.__dict__ for module in model.modules())
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert [module.__dict__.get("forward") for module in model.modules()] == own
 
 
 def test_an_error_on_the_way_restores_too() -> None:

@@ -47,16 +47,14 @@ def recomputed_activations(model: nn.Module) -> Iterator[None]:
     before = [(module, module.__dict__.get("forward")) for module in activations]
     try:
         for module in activations:
-            module.forward = partial(  # type: ignore[method-assign]
-                checkpoint, module.forward, use_reentrant=False, preserve_rng_state=False
-            )
+            module.forward = partial(checkpoint, module.forward, use_reentrant=False, preserve_rng_state=False)
         yield
     finally:
         for module, own in before:
             if own is None:
                 del module.forward
             else:
-                module.forward = own  # type: ignore[method-assign]
+                module.forward = own
 
 
 def on_device(batch: Batch, model: nn.Module) -> dict[str, Tensor]:

@@ -125,8 +125,12 @@ def measure(
         if "entropy" in parts:
             rows = all_rows(real) if entropy_rows is None else sampled_rows(real, entropy_rows, generator)
         probe = _PassProbe(grams, rows, real, parts)
-        needs_grad = torch.set_grad_enabled("gradient" in parts)
-        with undisturbed(model), recomputed_activations(model), heads.probing(probe), needs_grad:
+        with (
+            undisturbed(model),
+            recomputed_activations(model),
+            heads.probing(probe),
+            torch.set_grad_enabled("gradient" in parts),
+        ):
             logits = logits_of(model, batch)
             loss, counts = sequence_losses(logits, targets_of(batch, logits, causal))
             del logits  # the loss may use it up
