@@ -12,7 +12,7 @@ all of them proportional to h, so removing a share s of the heads predicts a spe
 
 A busy machine is the rule, so: one thread; the variants take turns layer by layer; a speed-up is the median, over all
 repeats and layers, of the ratio within one turn. What is timed is the CPU time of the one thread that works, into which
-other jobs' time slices do not enter; the same ratio in wall time stands beside it. When a bound is missed the blocks
+other jobs' time slices do not enter; the block's ratio in wall time stands beside it. When a bound is missed the blocks
 are measured again, up to ATTEMPTS times in all, and the attempt whose unpruned samples spread least is reported and
 judged, whichever way it comes out.
 
@@ -138,7 +138,7 @@ def speed_rows() -> tuple[list[dict[str, Any]], bool]:
     models = {"unpruned": compact(whole), "gated 50 %": masked}
     models |= {name_of(level): without(whole, level) for level in LEVELS}
     blocks = best_blocks(models)
-    speeds = compare_speed(models, prompt_tokens=TOKENS, new_tokens=8, repeats=MODEL_REPEATS)
+    speeds = compare_speed(models, prompt_tokens=TOKENS, new_tokens=8, repeats=MODEL_REPEATS, clock=time.thread_time)
     base = speeds["unpruned"]
     rows = []
     for name, model in models.items():

@@ -160,14 +160,14 @@ def test_a_layer_without_heads_still_counts_tokens_in_the_cache() -> None:
 @pytest.mark.parametrize("backend", ["eager", "sdpa"])
 @pytest.mark.parametrize("name", ["gpt2", "llama", "bert"])
 def test_every_backend_and_a_change_of_backend(name: str, backend: str) -> None:
-    batch = random_batch(2, 9)  # not padded: backends differ at padded positions, which see nothing
+    batch = random_batch(2, 9, padding="left")
     model = gated(name, MASKS["uneven query heads per key/value head"], dtype=torch.float64)
-    expected = logits(model, **batch)
     model.set_attn_implementation(backend)
     small = compact(model)
-    assert_close(logits(small, **batch), expected)
-    small.set_attn_implementation("sdpa" if backend == "eager" else "eager")
-    assert_close(logits(small, **batch), expected)
+    assert_close(logits(small, **batch), logits(model, **batch))
+    for one in (model, small):
+        one.set_attn_implementation("sdpa" if backend == "eager" else "eager")
+    assert_close(logits(small, **batch), logits(model, **batch))
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

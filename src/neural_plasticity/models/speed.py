@@ -10,7 +10,7 @@ import inspect
 import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ DEFAULT_PROMPT_TOKENS = 512
 
 @dataclass(frozen=True)
 class Speed:
-    """Median and spread (interquartile range) of one model's repeats, in milliseconds of wall time.
+    """Median and spread (interquartile range) of one model's repeats, in milliseconds of wall time (or another clock's).
 
     ``prefill_ms`` is one forward over the whole prompt (batch × prompt_tokens) that fills the cache and computes the
     last position's logits, ``decode_ms_per_token`` one cached step for the whole batch. Tokens per second count the
@@ -58,11 +58,13 @@ def compare_speed(
     new_tokens: int = 32,
     repeats: int = 5,
     batch: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Speed]:
     """Time several models, each repeat visiting all of them in turn, so that a busy machine disturbs them alike.
 
     Each model is warmed up once, runs in ``eval`` mode under ``torch.inference_mode`` and gets its own training mode
     back. ``prompt_tokens``: 512 by default, or what the shortest context among the models leaves beside ``new_tokens``.
+    ``clock`` returns seconds: wall time, or ``time.thread_time`` for one thread on a machine that others keep busy.
 
     Raises:
         ConfigError: a count is below 1, or the prompt and the new tokens do not fit into a model's context.
@@ -77,10 +79,10 @@ def compare_speed(
     try:
         for model in models.values():
             model.eval()
-            _time_once(model, prompt_tokens, min(new_tokens, 2), batch)
+            _time_once(model, prompt_tokens, min(new_tokens, 2), batch, clock)
         for _ in range(repeats):
             for name, model in models.items():
-                prefill_s, decode_s = _time_once(model, prompt_tokens, new_tokens, batch)
+                prefill_s, decode_s = _time_once(model, prompt_tokens, new_tokens, batch, clock)
                 prefill[name].append(prefill_s * 1e3)
                 decode[name].append(decode_s * 1e3)
     finally:
@@ -117,7 +119,9 @@ def _fitting_prompt(models: Mapping[str, Any], prompt_tokens: int | None, new_to
 
 
 @torch.inference_mode()
-def _time_once(model: Any, prompt_tokens: int, new_tokens: int, batch: int) -> tuple[float, float]:
+def _time_once(
+    model: Any, prompt_tokens: int, new_tokens: int, batch: int, clock: Callable[[], float]
+) -> tuple[float, float]:
     """Seconds of one prefill, and seconds per token of cached decoding (NaN for a model that keeps no cache)."""
     generator = torch.Generator().manual_seed(0)  # every model and repeat gets the same tokens
     vocabulary = model.config.vocab_size
@@ -128,22 +132,22 @@ def _time_once(model: Any, prompt_tokens: int, new_tokens: int, batch: int) -> t
     decodes = bool(model.can_generate())
     options = {"use_cache": True, **keep} if decodes else keep
 
-    started = _now(prompt)
+    started = _now(prompt, clock)
     output = model(input_ids=prompt, **options)
-    prefilled = _now(prompt)
+    prefilled = _now(prompt, clock)
     if not decodes:
         return prefilled - started, math.nan
     cache = output.past_key_values
     for step in range(new_tokens):
         model(input_ids=tokens[:, step : step + 1], past_key_values=cache, **options)
-    return prefilled - started, (_now(prompt) - prefilled) / new_tokens
+    return prefilled - started, (_now(prompt, clock) - prefilled) / new_tokens
 
 
-def _now(tensor: Tensor) -> float:
-    """Wall clock in seconds, after everything queued on the tensor's device has run."""
+def _now(tensor: Tensor, clock: Callable[[], float]) -> float:
+    """The clock's seconds, after everything queued on the tensor's device has run."""
     if tensor.device.type == "cuda":
         torch.cuda.synchronize(tensor.device)
-    return time.perf_counter()
+    return clock()
 
 
 def _speed(prefill_ms: list[float], decode_ms: list[float], batch: int, prompt_tokens: int, new_tokens: int) -> Speed:
