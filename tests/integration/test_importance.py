@@ -223,7 +223,8 @@ def test_recomputing_activations_changes_no_bit(name: str) -> None:
     expected = gradients()
     with recomputed_activations(model):
         found = gradients()
-        assert any("forward" in module.__dict__ for module in model.modules())
+        touched = any("forward" in module.__dict__ for module in model.modules())
+    assert touched == (name != "opt")  # OPT's ReLU is torch's own, and keeps one tensor anyway
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
     assert [module.__dict__.get("forward") for module in model.modules()] == own
 
