@@ -161,7 +161,8 @@ def test_a_layer_without_heads_still_counts_tokens_in_the_cache() -> None:
 @pytest.mark.parametrize("name", ["gpt2", "llama", "bert"])
 def test_every_backend_and_a_change_of_backend(name: str, backend: str) -> None:
     batch = random_batch(2, 9, padding="left")
-    model = gated(name, MASKS["uneven query heads per key/value head"], dtype=torch.float64)
+    # In float32: transformers' own eager attention gives NaN for a padded row in float64.
+    model = gated(name, MASKS["uneven query heads per key/value head"])
     model.set_attn_implementation(backend)
     small = compact(model)
     assert_close(logits(small, **batch), logits(model, **batch))

@@ -24,7 +24,7 @@ DEFAULT_PROMPT_TOKENS = 512
 
 @dataclass(frozen=True)
 class Speed:
-    """Median and spread (interquartile range) of one model's repeats, in milliseconds of wall time (or another clock's).
+    """Median and spread (interquartile range) of one model's repeats, in ms of wall time (or another clock's).
 
     ``prefill_ms`` is one forward over the whole prompt (batch × prompt_tokens) that fills the cache and computes the
     last position's logits, ``decode_ms_per_token`` one cached step for the whole batch. Tokens per second count the
