@@ -35,7 +35,8 @@ class PageSink:
 
     def handle(self, event: Event) -> None:
         if isinstance(event, PhaseEnded | RunEnded):
-            write_page(open_run(self.run_dir), self.run_dir / PAGE)
+            with open_run(self.run_dir) as run:
+                write_page(run, self.run_dir / PAGE)
 
     def close(self) -> None:
         """The page is complete after every write."""
@@ -65,15 +66,16 @@ def resume_run(run_dir: Path) -> int:
     """
     from neural_plasticity.experiment import checkpoints
 
-    run = open_run(run_dir)
-    if run.summary().state == "finished":
-        raise RecordError(f"--resume {run_dir}: this run has finished; start a new one in another directory.")
-    config = from_json(run.config)
+    with open_run(run_dir) as run:
+        if run.summary().state == "finished":
+            raise RecordError(f"--resume {run_dir}: this run has finished; start a new one in another directory.")
+        config = from_json(run.config)
     with ConsoleView() as console:
         experiment = _open(config, console)
-        position = checkpoints.restore(experiment, run_dir / CHECKPOINTS)
-        stages_done, last_seq = position or (0, 0)
+        stages_done, last_seq = checkpoints.restore(experiment, run_dir / CHECKPOINTS) or (0, 0)
         with RecordWriter.reopen(run_dir, after_seq=last_seq) as record:
+            with open_run(run_dir) as run:
+                console.catch_up(run.events())
             return _play(experiment, record, console, run_dir, stages_done)
 
 
