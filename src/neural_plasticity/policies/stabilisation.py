@@ -1,4 +1,17 @@
-"""When a loss curve is called stable: the slope's whole confidence interval lies inside a stated tolerance."""
+"""When a loss curve is called stable: the slope's whole confidence interval lies inside a stated tolerance.
+
+How often, asked after every one of 400 steps with the defaults (60 simulated runs each; ``spread`` is the standard
+deviation of a batch's loss over the loss; tests/unit/test_stabilisation.py repeats part of it):
+
+    spread  autocorrelation   flat: share, median step   falling at 1 × / 1.5 × / 2 × the tolerance per 40 steps
+     2 %         0                 100 %, 40                        32 % / 0 % / 0 %
+     5 %         0                 100 %, 122                        3 % / 0 % / 0 %
+     8 %         0                  95 %, 280                        0 % / 0 % / 0 %
+     5 %         0.5                70 %, 261                        5 % / 0 % / 2 %
+
+Noise decides how long it takes: small batches of mixed text (a spread of 7 % for 8 × 256 tokens of source code) need
+about 250 steps at a tolerance of 5 %, about 50 at 10 %.
+"""
 
 from __future__ import annotations
 

@@ -70,6 +70,29 @@ def paired_bootstrap_difference(
     return bootstrap_mean_interval(first - second, seed, confidence, resamples)
 
 
+def median_paired_ratio(
+    before: Values, after: Values, seed: int, confidence: float = 0.95, resamples: int = 2000
+) -> Interval:
+    """Median of ``before`` / ``after`` within pairs, with its percentile bootstrap interval: for timings.
+
+    What disturbs a machine disturbs both members of a pair, and the median does not mind the pair it tore apart.
+
+    Raises:
+        InputError: the two differ in length, or are empty.
+    """
+    first, second = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    if first.size != second.size or not first.size:
+        raise InputError(f"a paired ratio needs pairs, got {first.size} and {second.size} values.")
+    ratios = first / second
+    median = float(np.median(ratios))
+    if ratios.size == 1 or not np.isfinite(ratios).all():
+        return Interval(median, float("nan"), float("nan"))
+    chosen = np.random.default_rng(seed).integers(ratios.size, size=(resamples, ratios.size))
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(np.median(ratios[chosen], axis=1), [tail, 100 - tail])
+    return Interval(median, float(low), float(high))
+
+
 def through_exp(interval: Interval) -> Interval:
     """The interval of exp: from mean loss (nats) to perplexity, or from a loss difference to a perplexity ratio.
 
