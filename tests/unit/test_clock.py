@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from neural_plasticity.config import RunConfig
-from neural_plasticity.experiment import clock as clock_module
 from neural_plasticity.experiment.clock import Clock, Stage, planned_work, stages
 
 
@@ -24,10 +23,9 @@ def test_every_cycle_has_every_phase_and_the_baseline_comes_first() -> None:
     )
 
 
-def test_time_left_follows_the_rate_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_left_follows_the_rate_so_far() -> None:
     now = 100.0
-    monkeypatch.setattr(clock_module.time, "perf_counter", lambda: now)
-    clock = Clock(total_work=100.0)
+    clock = Clock(total_work=100.0, now=lambda: now)
     clock.enter(Stage("warmup", 0), work=40.0, planned=4, unit="steps")
     assert clock.progress().seconds_left is None  # nothing done, nothing known
     clock.tick()

@@ -11,6 +11,7 @@ from scipy import stats
 from neural_plasticity.errors import InputError
 from neural_plasticity.policies.statistics import (
     bootstrap_mean_interval,
+    median_paired_ratio,
     paired_bootstrap_difference,
     perplexity,
     perplexity_ratio,
@@ -102,3 +103,33 @@ def test_rank_correlation_is_scipys_without_the_unmeasured():
     assert spearman(hole, b) == pytest.approx(stats.spearmanr(a.ravel()[keep], b.ravel()[keep]).statistic)
     assert math.isnan(spearman(a, np.ones_like(a)))
     assert math.isnan(spearman([1, 2], [1, 2]))
+
+
+def test_a_paired_ratio_shrugs_off_what_disturbs_both_and_a_torn_pair() -> None:
+    rng = np.random.default_rng(0)
+    disturbance = rng.lognormal(0.0, 0.8, size=25)
+    before, after = 3.0 * disturbance, 2.0 * disturbance
+    before[3] *= 50
+    ratio = median_paired_ratio(before, after, seed=0)
+    assert ratio.estimate == pytest.approx(1.5)
+    assert ratio.low == pytest.approx(1.5)
+    assert ratio.high == pytest.approx(1.5)
+
+
+def test_a_paired_ratio_of_equal_things_is_1_inside_its_interval() -> None:
+    inside = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        before, after = rng.lognormal(0.0, 0.1, size=(2, 15))
+        ratio = median_paired_ratio(before, after, seed=seed)
+        inside += ratio.low <= 1 <= ratio.high
+    assert inside >= 52  # 95 % nominal; a percentile interval of a median of 15 covers a little less
+
+
+def test_a_paired_ratio_needs_pairs_and_says_when_there_is_no_interval() -> None:
+    with pytest.raises(InputError, match="pairs"):
+        median_paired_ratio([1.0, 2.0], [1.0], seed=0)
+    alone = median_paired_ratio([3.0], [2.0], seed=0)
+    assert alone.estimate == 1.5
+    assert np.isnan([alone.low, alone.high]).all()
+    assert np.isnan(median_paired_ratio([1.0, float("nan")], [1.0, 1.0], seed=0).estimate)

@@ -42,6 +42,13 @@ def token_blocks(documents: Sequence[Document], tokenizer: Tokenizer, block_toke
     return stream[: blocks * block_tokens].reshape(blocks, block_tokens)
 
 
+def spread(blocks: IntBlocks, count: int) -> IntBlocks:
+    """At most ``count`` blocks, evenly spaced: neighbours come from one document, and a few documents are no sample."""
+    if count >= len(blocks):
+        return blocks
+    return blocks[np.linspace(0, len(blocks) - 1, count).round().astype(np.int64)]
+
+
 def shuffled_batches(blocks: IntBlocks, batch_size: int, seed: int) -> Iterator[torch.Tensor]:
     """Endless batches of token ids (batch_size, tokens); every epoch is a new permutation drawn from ``seed``."""
     generator = np.random.default_rng(seed)

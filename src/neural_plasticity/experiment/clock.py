@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -36,12 +37,15 @@ def planned_work(stage: Stage, config: RunConfig, ablation_passes: int) -> float
         case "fine-tuning":
             return 3.0 * config.fine_tuning_steps * config.batch_size * (2 if config.control else 1)
         case "analysis":
-            return config.score_sequences * (4.0 + ablation_passes)
+            return config.score_sequences * (PASS_WORK + ablation_passes)
         case "pruning":
             return 2.0 * config.score_sequences
         case _:
             return evaluation + GENERATION_WORK
 
+
+PASS_WORK = 4.0
+"""The one pass that gives most criteria: a forward, a backward, and what watching costs."""
 
 GENERATION_WORK = 60.0
 """Text samples, attention maps and speed of one evaluation, in the same unit; measured on the built-in model."""
@@ -59,16 +63,20 @@ class Clock:
     done_work: float = 0.0
     planned: int = 0
     unit: str = "steps"
-    _started: float = field(default_factory=time.perf_counter)
+    now: Callable[[], float] = time.perf_counter
+    _started: float = field(init=False)
     _phase_started: float = 0.0
     _stage_target: float = 0.0
     _stage_work: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._started = self.now()
 
     def enter(self, stage: Stage, work: float, planned: int, unit: str) -> None:
         """Begin a stage that will take ``work`` of the run's total."""
         self.phase, self.cycle = stage.phase, stage.cycle
         self.phase_step, self.planned, self.unit = 0, planned, unit
-        self._phase_started = time.perf_counter()
+        self._phase_started = self.now()
         self._stage_target = self.done_work + work
         self._stage_work = work
 
@@ -81,7 +89,7 @@ class Clock:
         saved = max(0.0, self._stage_target - self.done_work)
         # Work that turned out not to be needed leaves the total, or the estimate would believe in a burst of speed.
         self.total_work -= saved
-        return time.perf_counter() - self._phase_started
+        return self.now() - self._phase_started
 
     def tick(self, steps: int = 1) -> None:
         """One unit of the phase is done (``steps``: how far the global step moves)."""
@@ -89,13 +97,18 @@ class Clock:
         self.phase_step += 1
         self.done_work += min(self._stage_work / max(1, self.planned), self._stage_target - self.done_work)
 
+    def reach(self, fraction: float, done: int, planned: int) -> None:
+        """The phase is this far, by its own account: ``fraction`` of its work, ``done`` of ``planned`` units."""
+        self.phase_step, self.planned = done, planned
+        self.done_work = max(self.done_work, self._stage_target - (1 - fraction) * self._stage_work)
+
     def at(self) -> dict[str, Any]:
         """Coordinates as keyword arguments of an event."""
         return {"step": self.step, "phase": self.phase, "cycle": self.cycle, "phase_step": self.phase_step}
 
     def progress(self) -> Progress:
         """How far the phase and the run are, and how long the rest takes at the rate so far."""
-        seconds = time.perf_counter() - self._started
+        seconds = self.now() - self._started
         fraction = min(1.0, self.done_work / self.total_work) if self.total_work else 0.0
         left = seconds * (1 - fraction) / fraction if fraction > 0 else None
         return Progress(

@@ -16,16 +16,18 @@ from neural_plasticity.experiment.training import Losses, batches_of, continuati
 from neural_plasticity.importance import attention_maps
 from neural_plasticity.models.compaction import compact
 from neural_plasticity.models.size import model_size
-from neural_plasticity.models.speed import Speed, compare_speed, paired_ratio
+from neural_plasticity.models.speed import Speed, compare_speed
 from neural_plasticity.policies.statistics import (
     Interval,
     bootstrap_mean_interval,
+    median_paired_ratio,
     paired_bootstrap_difference,
     through_exp,
 )
 
 _BOOTSTRAP = 4  # purpose number of Experiment.seed_for
 _NEW_TOKENS = 48
+_SPEED_REPEATS = 15  # pairs; fewer give no interval worth the name
 
 
 def evaluation(x: Experiment) -> Iterator[Event]:
@@ -39,8 +41,8 @@ def evaluation(x: Experiment) -> Iterator[Event]:
     speeds = compare_speed(
         {"baseline": x.model, name: small},
         prompt_tokens=x.test.shape[1] // 2,
-        new_tokens=min(_NEW_TOKENS, x.test.shape[1] // 4),
-        repeats=5,
+        new_tokens=min(16, x.test.shape[1] // 4),
+        repeats=_SPEED_REPEATS,
     )
     results: dict[str, dict[str, Any]] = {}
     if not x.clock.cycle:
@@ -52,10 +54,7 @@ def evaluation(x: Experiment) -> Iterator[Event]:
         results["pruned"] = _figures(x, name, small, speeds[name])
         if x.control is not None:
             results["control"] = _loss_figures(x, "control")
-        results["comparison"] = _comparison(x, results) | {
-            "prefill_speedup": paired_ratio(speeds["baseline"].prefill_samples_ms, speeds[name].prefill_samples_ms),
-            "decode_speedup": paired_ratio(speeds["baseline"].decode_samples_ms, speeds[name].decode_samples_ms),
-        }
+        results["comparison"] = _comparison(x, results) | _speed_up(x, speeds["baseline"], speeds[name])
     yield from _samples(x, name, small)
     x.closing = results.get("comparison", {})
     yield Evaluation(results=results, sequences=len(x.test), tokens=x.test.size, **x.clock.at())
@@ -89,6 +88,13 @@ def _speed_figures(speed: Speed) -> dict[str, Any]:
         "decode_ms_per_token_spread": speed.decode_ms_per_token_spread,
         "decode_tokens_per_second": speed.decode_tokens_per_second,
     }
+
+
+def _speed_up(x: Experiment, before: Speed, after: Speed) -> dict[str, float]:
+    seed = x.seed_for(_BOOTSTRAP)
+    prefill = median_paired_ratio(before.prefill_samples_ms, after.prefill_samples_ms, seed)
+    decode = median_paired_ratio(before.decode_samples_ms, after.decode_samples_ms, seed)
+    return _with_interval("prefill_speedup", prefill) | _with_interval("decode_speedup", decode)
 
 
 def _figures(x: Experiment, name: str, model: nn.Module, speed: Speed) -> dict[str, Any]:

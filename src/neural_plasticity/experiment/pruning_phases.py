@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-
-import numpy as np
+from collections.abc import Generator, Iterator
+from functools import partial
 
 from neural_plasticity.events import Event, HeadScores, HeadsPruned, PhaseEnded
-from neural_plasticity.experiment.state import Experiment
-from neural_plasticity.experiment.training import held_out_losses
+from neural_plasticity.experiment.clock import PASS_WORK, Stage
+from neural_plasticity.experiment.reporting import reported
+from neural_plasticity.experiment.state import Experiment, ablation_passes
 from neural_plasticity.heads import FloatGrid
 from neural_plasticity.importance import score_heads
 from neural_plasticity.policies.selection import decide_pruning, prune_count
@@ -23,12 +23,15 @@ ALWAYS_MEASURED = ("entropy", "gradient", "gradient_normalised", "fisher", "outp
 
 
 def analysis(x: Experiment) -> Iterator[Event]:
-    """Measure every head on validation text."""
+    """Measure every head on validation text: one pass for most criteria, and ablation's own if the strategy asks."""
     strategy = x.strategies[x.clock.cycle - 1]
     criteria = tuple(dict.fromkeys((*ALWAYS_MEASURED, *strategy.criteria)))
     began = time.perf_counter()
-    x.scores = _score(x, criteria)
-    x.clock.tick()
+    passes = ablation_passes(x.strategies, Stage(x.clock.phase, x.clock.cycle), x.heads)
+    share = 1 / (1 + passes / PASS_WORK)
+    x.scores = yield from _measured(x, tuple(name for name in criteria if name != "ablation"), 0.0, share)
+    if "ablation" in criteria:
+        x.scores |= yield from _measured(x, ("ablation",), share, 1.0)
     yield HeadScores(
         scores=x.scores,
         sequences=len(x.scoring),
@@ -36,15 +39,29 @@ def analysis(x: Experiment) -> Iterator[Event]:
         seconds=time.perf_counter() - began,
         **x.clock.at(),
     )
-    yield x.clock.progress()
     yield PhaseEnded(seconds=x.clock.leave(), **x.clock.at())
+
+
+def _measured(
+    x: Experiment, criteria: tuple[str, ...], first: float, last: float
+) -> Generator[Event, None, dict[str, FloatGrid]]:
+    """Score the heads; what the measurement reports moves the phase from the fraction ``first`` to ``last``."""
+    work = partial(score_heads, x.model, x.scoring_batches(), criteria, seed=x.seed_for(_SCORING))
+    reports = reported(lambda report: work(progress=report))
+    try:
+        while True:
+            done, planned = next(reports)
+            x.clock.reach(first + (last - first) * done / planned, done, planned)
+            yield x.clock.progress()
+    except StopIteration as finished:
+        return dict(finished.value)
 
 
 def pruning(x: Experiment) -> Iterator[Event]:
     """Choose the heads that go, gate them off, and measure what that costs on validation text."""
     cycle = x.clock.cycle
     strategy, level = x.strategies[cycle - 1], x.config.levels[cycle - 1]
-    x.loss_before_pruning = _validation_loss(x)
+    x.loss_before_pruning = x.validation_loss()
     seed = x.seed_for(_CHOICE)
     choice = decide_pruning(
         strategy,
@@ -55,7 +72,7 @@ def pruning(x: Experiment) -> Iterator[Event]:
         kv_groups=x.heads.kv_groups,
     )
     x.heads.prune(choice.heads)
-    x.loss_after_pruning = _validation_loss(x)
+    x.loss_after_pruning = x.validation_loss()
     x.clock.tick()
     yield HeadsPruned(
         heads=choice.heads,
@@ -85,17 +102,13 @@ def pruning(x: Experiment) -> Iterator[Event]:
     )
 
 
-def _score(x: Experiment, criteria: tuple[str, ...]) -> dict[str, FloatGrid]:
-    return dict(score_heads(x.model, x.scoring_batches(), criteria, seed=x.seed_for(_SCORING)))
-
-
 def _context(x: Experiment, level: float, seed: int) -> StrategyContext:
     """What the strategy may look at; what the analysis has measured is not measured again."""
 
     def score(*criteria: str) -> dict[str, FloatGrid]:
         missing = tuple(name for name in criteria if name not in x.scores)
-        measured = {**x.scores, **(_score(x, missing) if missing else {})}
-        return {name: measured[name] for name in criteria}
+        more = score_heads(x.model, x.scoring_batches(), missing, seed=x.seed_for(_SCORING)) if missing else {}
+        return {name: {**x.scores, **more}[name] for name in criteria}
 
     mask = x.heads.mask
     return StrategyContext(
@@ -108,7 +121,3 @@ def _context(x: Experiment, level: float, seed: int) -> StrategyContext:
         seed=seed,
         score=score,
     )
-
-
-def _validation_loss(x: Experiment) -> float:
-    return float(np.mean(held_out_losses(x.model, x.scoring, x.config.batch_size, x.device)))

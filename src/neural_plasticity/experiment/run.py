@@ -109,6 +109,6 @@ def _planned(x: Experiment, stage: Stage) -> tuple[int, str]:
             batches = math.ceil(len(x.test) / x.config.batch_size)
             return batches * (2 if x.control is not None and stage.cycle else 1), "batches"
         case "analysis":
-            return math.ceil(len(x.scoring) / x.config.batch_size), "batches"
+            return len(x.scoring_batches()), "batches"
         case _:
             return 1, "decision"

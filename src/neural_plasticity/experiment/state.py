@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from neural_plasticity.config import RunConfig
 from neural_plasticity.data.corpus import Corpus, load_corpus
-from neural_plasticity.data.tokens import IntBlocks, token_blocks
+from neural_plasticity.data.tokens import IntBlocks, spread, token_blocks
 from neural_plasticity.errors import ConfigError
 from neural_plasticity.experiment.clock import Clock, Stage, planned_work, stages
-from neural_plasticity.experiment.training import Losses, batches_of
+from neural_plasticity.experiment.training import Losses, batches_of, held_out_losses
 from neural_plasticity.heads import FloatGrid
 from neural_plasticity.models.attach import Heads, attach
 from neural_plasticity.models.loading import load_model
@@ -56,12 +56,16 @@ class Experiment:
     @property
     def scoring(self) -> IntBlocks:
         """The validation blocks on which heads are scored and decisions are taken (sequences, tokens)."""
-        return self.validation[: self.config.score_sequences]
+        return spread(self.validation, self.config.score_sequences)
 
     @property
     def watched(self) -> IntBlocks:
-        """The few validation blocks whose loss is followed during training."""
-        return self.validation[: min(16, self.config.score_sequences)]
+        """The validation blocks whose loss is followed, before and after pruning and during training."""
+        return spread(self.scoring, 32)
+
+    def validation_loss(self) -> float:
+        """Mean loss over the watched blocks, in nats per token."""
+        return float(np.mean(held_out_losses(self.model, self.watched, self.config.batch_size, self.device)))
 
     @property
     def sparsity(self) -> float:
@@ -127,7 +131,7 @@ def open_experiment(config: RunConfig) -> Experiment:
         corpus=corpus,
         train=train,
         validation=validation,
-        test=test[: config.eval_sequences],
+        test=spread(test, config.eval_sequences),
         device=device,
         strategies=strategies,
         evaluator=None if evaluate is None else partial(evaluate, tokenizer=tokenizer),

@@ -6,12 +6,10 @@ import math
 import time
 from collections.abc import Iterator
 
-import numpy as np
-
 from neural_plasticity.data.tokens import shuffled_batches
 from neural_plasticity.events import Event, PhaseEnded, Stabilised, StepMetrics
 from neural_plasticity.experiment.state import Experiment
-from neural_plasticity.experiment.training import Trainee, held_out_losses
+from neural_plasticity.experiment.training import Trainee
 from neural_plasticity.policies.stabilisation import stabilisation
 
 _DATA = 1  # purpose numbers of Experiment.seed_for
@@ -41,7 +39,7 @@ def warmup(x: Experiment) -> Iterator[Event]:
                 **x.clock.at(),
             )
             break
-    x.loss_before_pruning = watched_loss(x)
+    x.loss_before_pruning = x.validation_loss()
     yield _validation(x, x.loss_before_pruning)
     if x.config.control:
         # The control starts as the very model that is pruned, and never loses a head.
@@ -59,7 +57,7 @@ def fine_tuning(x: Experiment) -> Iterator[Event]:
     for metrics in training_steps(x, x.config.fine_tuning_steps):
         yield metrics
         yield x.clock.progress()
-    after = watched_loss(x)
+    after = x.validation_loss()
     yield _validation(x, after)
     lost = x.loss_after_pruning - x.loss_before_pruning
     summary = {
@@ -94,13 +92,8 @@ def training_steps(x: Experiment, steps: int) -> Iterator[StepMetrics]:
             metrics["control_loss"] = control.step(batch)
         x.clock.tick()
         if number % every == every - 1 and number != steps - 1:
-            metrics["validation_loss"] = watched_loss(x)
+            metrics["validation_loss"] = x.validation_loss()
         yield StepMetrics(metrics=metrics, **x.clock.at())
-
-
-def watched_loss(x: Experiment) -> float:
-    """Mean validation loss over the watched blocks, in nats per token."""
-    return float(np.mean(held_out_losses(x.model, x.watched, x.config.batch_size, x.device)))
 
 
 def _validation(x: Experiment, loss: float) -> StepMetrics:

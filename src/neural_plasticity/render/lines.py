@@ -105,7 +105,8 @@ def phase_summary(summary: Mapping[str, Any]) -> str:
             said += f"; {figures.percent(recovered)} of the damage recovered"
         return said
     numbers = [(key, value) for key in summary if (value := number(summary, key)) is not None]
-    return ", ".join(f"{outside(key, 40).replace('_', ' ')} {figures.significant(v, 4)}" for key, v in numbers[:4])
+    written = {key: f"{v:,.0f}" if isinstance(summary[key], int) else figures.significant(v, 4) for key, v in numbers}
+    return ", ".join(f"{outside(key, 40).replace('_', ' ')} {text}" for key, text in list(written.items())[:4])
 
 
 @lines.register
@@ -218,12 +219,6 @@ def _loss_step(before: float | None, after: float | None) -> str:
 def _(event: ev.TextSample) -> tuple[Text, ...]:
     text = where(event).append(f"{outside(event.model)}: {quoted(event.prompt, 60)} → ")
     return (text.append(quoted(event.text), style="italic"),)
-
-
-@lines.register
-def _(event: ev.AttentionMaps) -> tuple[Text, ...]:
-    where_from = f"attention of {outside(event.model)} kept for {quoted(event.prompt, 60)}"
-    return (where(event).append(where_from, style="dim"),)
 
 
 @lines.register

@@ -1,0 +1,40 @@
+"""Long work that reports through a callback, as a generator of its reports: so that a run can show them as events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from threading import Event
+from typing import TypeVar
+
+T = TypeVar("T")
+Report = tuple[int, int]  # done, planned
+
+
+class _Abandoned(Exception):
+    """Raised inside the work when nobody waits for it any more."""
+
+
+def reported(work: Callable[[Callable[[int, int], None]], T]) -> Generator[Report, None, T]:
+    """Yield each ``(done, planned)`` that ``work(report)`` reports, and return what it returns.
+
+    The work runs in a thread. Closing the generator ends it at its next report; its exceptions are raised here.
+    """
+    reports: SimpleQueue[Report | None] = SimpleQueue()
+    abandoned = Event()
+
+    def report(done: int, planned: int) -> None:
+        if abandoned.is_set():
+            raise _Abandoned
+        reports.put((done, planned))
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        future = pool.submit(work, report)
+        future.add_done_callback(lambda _: reports.put(None))
+        try:
+            while (one := reports.get()) is not None:
+                yield one
+        finally:
+            abandoned.set()
+        return future.result()

@@ -1,0 +1,51 @@
+"""Long work as a generator of its reports."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from neural_plasticity.experiment.reporting import reported
+
+
+def test_reports_come_in_order_and_the_result_is_returned() -> None:
+    def work(report: Callable[[int, int], None]) -> str:
+        for done in range(1, 4):
+            report(done, 3)
+        return "done"
+
+    reports = reported(work)
+    seen = []
+    with pytest.raises(StopIteration) as finished:
+        while True:
+            seen.append(next(reports))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert finished.value.value == "done"
+
+
+def test_an_exception_of_the_work_is_raised_to_who_waits() -> None:
+    def work(report: Callable[[int, int], None]) -> None:
+        report(1, 2)
+        raise LookupError("lost")
+
+    with pytest.raises(LookupError, match="lost"):
+        list(reported(work))
+
+
+def test_closing_ends_the_work_at_its_next_report() -> None:
+    closed, calls = threading.Event(), []
+
+    def work(report: Callable[[int, int], None]) -> None:
+        report(1, 1_000_000)
+        closed.wait(10)
+        for done in range(2, 1_000_000):
+            calls.append(done)
+            report(done, 1_000_000)
+
+    reports = reported(work)
+    next(reports)
+    threading.Timer(0.2, closed.set).start()
+    reports.close()  # returns when the work has ended
+    assert len(calls) <= 1
