@@ -70,3 +70,31 @@ def byte_level_tokenizer() -> PreTrainedTokenizerFast:
         eos_token="<|endoftext|>",
         model_max_length=CONTEXT,
     )
+
+
+def build_dataset_cache(root: Path, repo: str, configuration: str, splits: dict[str, list[str]]) -> Path:
+    """Make ``root`` a cache (``HF_HOME=root``) in which the data set ``repo`` has these rows of text per split."""
+    import datasets
+    from datasets.arrow_writer import ArrowWriter
+
+    name = repo.split("/")[-1]
+    revision = hashlib.sha1(repo.encode(), usedforsecurity=False).hexdigest()
+    folder = root / "datasets" / repo.replace("/", "___") / configuration / "0.0.0" / revision
+    folder.mkdir(parents=True)
+    features = datasets.Features({"text": datasets.Value("string")})
+    written = []
+    for split, rows in splits.items():
+        with ArrowWriter(path=str(folder / f"{name}-{split}.arrow"), features=features) as writer:
+            for row in rows:
+                writer.write({"text": row})
+            count, size = writer.finalize()
+        written.append({"name": split, "num_bytes": size, "num_examples": count, "dataset_name": name})
+    datasets.DatasetInfo(
+        features=features,
+        builder_name=name,
+        dataset_name=name,
+        config_name=configuration,
+        version="0.0.0",
+        splits=datasets.SplitDict.from_split_dict(written),
+    ).write_to_directory(str(folder))
+    return folder

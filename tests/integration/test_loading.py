@@ -50,7 +50,7 @@ def test_a_cached_model_opens_quietly_without_asking_the_network(
     hub_here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(loading, "_hub_silence", lambda: pytest.fail("asked the network for a cached model"))
+    monkeypatch.setattr(loading, "hub_silence", lambda: pytest.fail("asked the network for a cached model"))
     before = logging.get_verbosity(), logging.is_progress_bar_enabled()
     model, tokenizer = load_model("distilgpt2")
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
@@ -203,8 +203,8 @@ def test_a_hub_that_never_answers_is_given_up(hub_here: Path, monkeypatch: pytes
 
     release = threading.Event()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(loading, "HUB_PATIENCE_S", 0.05)
-    monkeypatch.setattr(loading.huggingface_hub, "get_session", lambda: release.wait() and None)
+    monkeypatch.setattr(hub_module, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(hub_module.huggingface_hub, "get_session", lambda: release.wait() and None)
     try:
         with pytest.raises(ModelError, match="no answer within"):
             load_model("nobody/has-this")

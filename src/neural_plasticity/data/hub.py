@@ -7,6 +7,7 @@ from typing import Any
 
 from neural_plasticity.data.corpus import Corpus, Document
 from neural_plasticity.errors import CorpusError
+from neural_plasticity.hub import first_line, hub_silence
 
 
 def load_hub_corpus(dataset: str, dataset_config: str | None) -> Corpus:
@@ -19,6 +20,10 @@ def load_hub_corpus(dataset: str, dataset_config: str | None) -> Corpus:
     """
     import datasets
 
+    # Without an answer the library would retry for half a minute; its cache is all there is then.
+    silence = hub_silence()
+    if silence is not None:
+        datasets.config.HF_HUB_OFFLINE = True
     label = dataset if dataset_config is None else f"{dataset} ({dataset_config})"
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
@@ -26,10 +31,10 @@ def load_hub_corpus(dataset: str, dataset_config: str | None) -> Corpus:
         found = datasets.load_dataset(dataset, dataset_config)
     # The library raises a dozen kinds of error for "not there"; the user needs one line, and the cause stays chained.
     except Exception as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        missing = "is not on the hub" if silence is None else "not in the hub cache, and the hub cannot be reached"
         raise CorpusError(
-            f"--dataset {label}: not a local file or directory, and the hub or its cache does not give it "
-            f"({first_line[:160]}); give a text file, or leave --dataset out for python-stdlib."
+            f"--dataset {label}: no such file or directory, and {missing} ({silence or first_line(error)}); "
+            "give a text file, or leave --dataset out for python-stdlib."
         ) from error
     rows = {name: _texts(label, found[name]) for name in found}
     if "train" not in rows:

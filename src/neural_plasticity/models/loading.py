@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +17,11 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.utils import logging
 
 from neural_plasticity.errors import ModelError, UnsupportedModelError
+from neural_plasticity.hub import first_line, hub_silence
 from neural_plasticity.models.layouts import layer_layouts, refuse_by_name
 
 BUILTIN = "builtin"
 BUILTIN_DIRECTORY = Path(__file__).parent / "builtin"
-HUB_PATIENCE_S = 5.0  # how long the hub may take to answer at all; its own retries take a minute
 _INSTEAD = "give 'builtin' or a directory that holds a saved model"
 
 
@@ -49,7 +48,7 @@ def load_model(name: str, device: str = "cpu", dtype: torch.dtype | None = None)
         except ModelError:
             raise
         except Exception as error:  # unreadable JSON, safetensors, missing files: each library has its own kind
-            raise ModelError(f"--model_name {name}: cannot be opened ({_first_line(error)}); {_INSTEAD}.") from error
+            raise ModelError(f"--model_name {name}: cannot be opened ({first_line(error)}); {_INSTEAD}.") from error
     if found["missing_keys"]:
         missing = sorted(found["missing_keys"])
         raise ModelError(f"--model_name {name}: {len(missing)} weights are missing ({missing[0]}, …); {_INSTEAD}.")
@@ -87,7 +86,7 @@ def _source(name: str) -> tuple[str, bool]:
     cache = f"or fill the hub cache ({constants.HF_HUB_CACHE}) with `hf download {name}`"
     if constants.HF_HUB_OFFLINE:
         raise ModelError(f"--model_name {name}: not in the hub cache, and HF_HUB_OFFLINE is set; {_INSTEAD}, {cache}.")
-    if (reason := _hub_silence()) is not None:
+    if (reason := hub_silence()) is not None:
         raise ModelError(
             f"--model_name {name}: no such directory, not in the hub cache, and the hub cannot be reached "
             f"({reason}); {_INSTEAD}, {cache}."
@@ -102,26 +101,6 @@ def _cached_snapshot(name: str) -> Path | None:
         return None
     folder = Path(config).parent
     return folder if any(folder.glob("*.safetensors")) or any(folder.glob("*.bin")) else None
-
-
-def _hub_silence() -> str | None:
-    """Why the hub does not answer, after at most `HUB_PATIENCE_S` seconds; None when it answers.
-
-    In a thread, because looking up a host name has no time limit of its own.
-    """
-    outcome: list[str | None] = []
-
-    def ask() -> None:
-        try:
-            huggingface_hub.get_session().head(constants.ENDPOINT, timeout=HUB_PATIENCE_S)
-            outcome.append(None)
-        except Exception as error:
-            outcome.append(_first_line(error))
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(HUB_PATIENCE_S)
-    return outcome[0] if outcome else f"no answer within {HUB_PATIENCE_S:.0f} s"
 
 
 def _check_kind(name: str, config: Any) -> None:
@@ -148,10 +127,6 @@ def _check_tokens(name: str, tokenizer: Any, model: Any) -> None:
         raise ModelError(f"--model_name {name}: its tokeniser has {words} tokens, its model only {rows}; {_INSTEAD}.")
     if not tokenizer("a", add_special_tokens=False)["input_ids"]:  # what transformers makes where the files are missing
         raise ModelError(f"--model_name {name}: has no tokeniser files beside the model; {_INSTEAD}.")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 @contextmanager
