@@ -13,6 +13,7 @@ import torch
 from huggingface_hub import constants
 from transformers.utils import logging
 
+from neural_plasticity import hub as hub_module
 from neural_plasticity.errors import ModelError, UnsupportedModelError
 from neural_plasticity.models import attach, compact, loading, save_pruned
 from neural_plasticity.models.loading import BUILTIN_DIRECTORY, load_model
