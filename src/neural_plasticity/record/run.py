@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from neural_plasticity.errors import RecordError
 from neural_plasticity.events import (
+    Annotation,
     AttentionMaps,
     Evaluation,
     Event,
@@ -39,7 +40,7 @@ from neural_plasticity.heads import FloatGrid, StateGrid
 from neural_plasticity.record import tables
 from neural_plasticity.record.arrays import Array, restore, unpack
 from neural_plasticity.record.codec import decode_event
-from neural_plasticity.record.history import PhaseSpan, RunSummary, head_states, phase_spans
+from neural_plasticity.record.history import PhaseSpan, RunSummary, head_states, phase_spans, seen_shape
 from neural_plasticity.record.schema import open_for_reading, record_path
 from neural_plasticity.record.spans import Attempt, AttemptChoice, Span, read_attempts, spans_of
 
@@ -248,9 +249,7 @@ class Run:
         layouts_at: dict[int, list[str]] = {}
         for layout, place in places.items():
             layouts_at.setdefault(place, []).append(str(layout))
-        first_byte = " ".join(
-            f"WHEN layout IN ({','.join(at)}) THEN {8 * place + 1}" for place, at in layouts_at.items()
-        )
+        place_of = " ".join(f"WHEN layout IN ({','.join(at)}) THEN {8 * place + 1}" for place, at in layouts_at.items())
         sql = (
             "SELECT group_concat(step), group_concat(hex(data), '') FROM ("
             f"SELECT step, substr(data, CASE {' '.join(whens)} END, 8) AS data FROM metrics "
@@ -345,11 +344,12 @@ class Run:
         """step, time, phase, cycle and seq of the last event; zeros when there is none."""
         columns = "seq, step, time, phase, cycle"
         for low, high in reversed(self._spans(attempt)):
-            where = "WHERE seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT 1"
+            where = "seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT 1"
+            # A note that somebody adds a week later does not make the run a week long.
             rows = self._query(
-                f"SELECT * FROM (SELECT {columns} FROM events {where}) UNION ALL "
-                f"SELECT * FROM (SELECT {columns} FROM metrics {where})",
-                (low, high, low, high),
+                f"SELECT * FROM (SELECT {columns} FROM events WHERE kind <> ? AND {where}) UNION ALL "
+                f"SELECT * FROM (SELECT {columns} FROM metrics WHERE {where})",
+                (Annotation.kind, low, high, low, high),
             )
             if rows:
                 seq, step, at, phase, cycle = max(rows)
@@ -384,15 +384,29 @@ class Run:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(layers, heads) at the start of the run.
+        """(layers, heads) at the start of the run; where the run never said it, the grid that its heads need.
 
         Raises:
-            RecordError: the run has not said it yet.
+            RecordError: the run has not begun.
         """
         first = next(self.events(RunStarted), None)
         if not isinstance(first, RunStarted):
             raise RecordError(f"{self.path}: the run has not said its shape (layers, heads) yet.")
-        return first.shape
+        if any(first.shape):
+            return first.shape
+        return seen_shape(
+            one.event for one in self._merged("latest", HeadScores, AttentionMaps, HeadsPruned, HeadsGrown)
+        )
+
+    @property
+    def annotation(self) -> Annotation:
+        """Tags and note of the run as last edited; ``annotate(run_dir, …)`` edits them."""
+        tags: tuple[str, ...] = ()
+        note = ""
+        for event in self._all(Annotation, "all"):  # about the run, so a resumed attempt takes none of it back
+            tags = tags if event.tags is None else event.tags
+            note = note if event.note is None else event.note
+        return Annotation(tags=tags, note=note)
 
     def summary(self, stale_after: float = STALE_SECONDS) -> RunSummary:
         """Where the run stands; a running run silent for ``stale_after`` seconds is ``stale`` (killed, or stuck)."""
