@@ -252,7 +252,7 @@ class Run:
         place_of = " ".join(f"WHEN layout IN ({','.join(at)}) THEN {8 * place + 1}" for place, at in layouts_at.items())
         sql = (
             "SELECT group_concat(step), group_concat(hex(data), '') FROM ("
-            f"SELECT step, substr(data, CASE {' '.join(whens)} END, 8) AS data FROM metrics "
+            f"SELECT step, substr(data, CASE {place_of} END, 8) AS data FROM metrics "
             f"WHERE layout IN ({','.join(map(str, places))}) AND seq BETWEEN ? AND ? ORDER BY seq)"
         )
         for start in range(low, high + 1, _COLUMN_CHUNK):

@@ -27,6 +27,18 @@ PRUNED = "#9A9A9A"
 REGROWN = "#D55E00"
 ADDED = "#0072B2"
 
+INK, MUTED, FAINT = "#1A1A1A", "#5F5F5F", "#DADADA"
+WARNING = "#B00020"  # NaN, and what went wrong
+
+# Models and metrics that are drawn together; each also has a line style or a hatch of its own.
+BASELINE, MEASURED, CONTROL = "#4D4D4D", "#0072B2", "#E69F00"
+MODEL_COLOURS = MappingProxyType({"baseline": BASELINE, "current": "#56B4E9", "pruned": MEASURED, "control": CONTROL})
+MODEL_HATCHES = MappingProxyType({"baseline": "", "current": "...", "pruned": "///", "control": "xxx"})
+MARK_COLOURS = MappingProxyType({"pruned": "#B34700", "regrown": "#00664B", "added": ADDED, "stable": "#6A3D9A"})
+
+# Matplotlib's and ECharts' names of the scales: ordered in lightness; differences are centred at 0.
+IMPORTANCE_SCALE, ATTENTION_SCALE, DIFFERENCE_SCALE = "cividis", "Blues", "RdBu_r"
+
 # Cividis at nine even steps, from low to high.
 CIVIDIS = ("#00224E", "#123570", "#3B496C", "#575D6D", "#707173", "#8A8678", "#A59C74", "#C3B369", "#E1CC55")
 

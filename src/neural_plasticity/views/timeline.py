@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +40,15 @@ class Mark:
     kind: str
     label: str
     cycle: int = 0
+    short: str = ""  # for places where the label has no room
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """Where a cycle begins."""
+
+    step: int
+    cycle: int
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,7 @@ class Timeline:
     series: tuple[Series, ...]
     first: int
     last: int
+    boundaries: tuple[Boundary, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -66,17 +78,66 @@ def timeline(run: Run, metrics: tuple[str, ...] = ("loss", "validation_loss"), m
     ends = [step for span in spans for step in (span.first_step, span.last_step)]
     ends += [mark.step for mark in marks]
     ends += [int(step) for one in series for step in one.steps[[0, -1] if len(one.steps) else []]]
-    return Timeline(spans, marks, series, min(ends, default=0), max(ends, default=0))
+    return Timeline(spans, marks, series, min(ends, default=0), max(ends, default=0), boundaries(spans, marks))
+
+
+def boundaries(spans: Sequence[PhaseSpan], marks: Sequence[Mark] = ()) -> tuple[Boundary, ...]:
+    """The first step at which each cycle from 1 on is met, by its phases or, where it has none, its decisions."""
+    first: dict[int, int] = {}
+    for cycle, step in [(span.cycle, span.first_step) for span in spans] + [(m.cycle, m.step) for m in marks]:
+        if cycle > 0:
+            first[cycle] = min(step, first.get(cycle, step))
+    return tuple(Boundary(step, cycle) for cycle, step in sorted(first.items()))
+
+
+_NOUNS = {"pruned": "pruning", "regrown": "regrowth", "added": "addition", "stable": "stable point"}
+
+
+def merged_label(marks: Sequence[Mark]) -> str:
+    """One short label for events close together: ``7 pruned`` for one, ``3 prunings`` or ``2 prunings, stable``."""
+    if len(marks) == 1:
+        return marks[0].short
+    counts = Counter(mark.kind for mark in marks)
+    return ", ".join(
+        next(mark.short for mark in marks if mark.kind == kind)
+        if count == 1
+        else figures.plural(count, _NOUNS.get(kind, kind))
+        for kind, count in counts.items()
+    )
 
 
 def mark_of(event: Event) -> Mark:
     """A pruning or growth decision, or a stabilisation point, as a mark."""
     if isinstance(event, HeadsPruned):
         label = f"{figures.plural(len(event.heads), 'head')} pruned by {figures.clean(event.strategy)}"
-        return Mark(event.step, "pruned", label, event.cycle)
+        return Mark(event.step, "pruned", label, event.cycle, f"{len(event.heads):,} pruned")
     if isinstance(event, HeadsGrown):
-        return Mark(event.step, event.origin, f"{figures.plural(len(event.heads), 'head')} {event.origin}", event.cycle)
-    return Mark(event.step, "stable", f"stable at step {event.step:,}", event.cycle)
+        label = f"{figures.plural(len(event.heads), 'head')} {event.origin}"
+        return Mark(event.step, event.origin, label, event.cycle, f"{len(event.heads):,} {event.origin}")
+    return Mark(event.step, "stable", f"stable at step {event.step:,}", event.cycle, "stable")
+
+
+def smoothed(name: str, steps: Steps, values: Values, share: float = 0.06, bins: int = 4_000) -> tuple[Series, int]:
+    """The running mean over a window of ``share`` of the points, and that window in points; NaN is left out.
+
+    The window is centred (triangular weights, so that no point enters or leaves at once). Long curves are averaged
+    in at most ``bins`` bins first.
+    """
+    finite = np.isfinite(values)
+    steps, values = steps[finite], values[finite]
+    total = len(steps)
+    if total < 3:
+        return Series(f"{name}, smoothed", steps, values, total), 1
+    per_bin = -(-total // bins)
+    starts = np.arange(0, total, per_bin)
+    sizes = np.diff([*starts, total])
+    means = np.add.reduceat(values, starts) / sizes
+    middles = steps[np.minimum(starts + sizes // 2, total - 1)]
+    half = max(1, round(len(means) * share / 2))  # three weights at least, and never more than there are means
+    weights = np.concatenate([np.arange(1, half + 2), np.arange(half, 0, -1)]).astype(np.float64)
+    summed = np.convolve(means * sizes, weights, mode="same")
+    means = summed / np.convolve(sizes, weights, mode="same")
+    return Series(f"{name}, smoothed", middles, means, total), (2 * half + 1) * per_bin
 
 
 def thin(name: str, steps: Steps, values: Values, most: int) -> Series:
