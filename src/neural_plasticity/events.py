@@ -46,7 +46,7 @@ class RunStarted(Event):
 
     kind: ClassVar[str] = "run_started"
     name: str
-    shape: tuple[int, int]  # (layers, heads)
+    shape: tuple[int, int]  # (layers, heads); (0, 0): not known yet, and as large as what is recorded turns out to be
     config: Mapping[str, Any]
     model: Mapping[str, Any] = field(default_factory=dict)  # name, architecture, parameters, bytes, head_dim, kv_heads
     data: Mapping[str, Any] = field(default_factory=dict)  # name, sha256, sequences and tokens per split
@@ -150,6 +150,7 @@ class HeadsPruned(Event):
     reasons: Mapping[str, str] = field(default_factory=dict)  # "layer.head" -> one line
     loss_before: float | None = None
     loss_after: float | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)  # what else a script told, as it came
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +166,7 @@ class HeadsGrown(Event):
     reasons: Mapping[str, str] = field(default_factory=dict)
     loss_before: float | None = None
     loss_after: float | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,17 +178,36 @@ class TextSample(Event):
     text: str
     model: str = "current"
     metrics: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionMaps(Event):
-    """Attention patterns of one prompt: ``maps`` (layers, heads, T, T), NaN where a head is pruned, never zeros."""
+    """Attention patterns of one prompt: ``maps`` (layers, heads, T, T), NaN where a head is pruned, never zeros.
+
+    With ``heads`` only those were looked at, and ``maps`` is (len(heads), T, T).
+    """
 
     kind: ClassVar[str] = "attention_maps"
     prompt: str
     tokens: tuple[str, ...]
     maps: npt.NDArray[np.floating[Any]]
     model: str = "current"
+    heads: tuple[HeadId, ...] = ()
+
+    @property
+    def all_heads(self) -> bool:
+        """True when ``maps`` is (layers, heads, T, T)."""
+        return not self.heads
+
+    def pattern(self, layer: int, head: int) -> npt.NDArray[np.floating[Any]] | None:
+        """(T, T) pattern of one head; None where it was not looked at or has none because it is pruned."""
+        if self.heads:
+            found = [one for place, one in enumerate(self.maps) if self.heads[place] == (layer, head)]
+        else:
+            inside = layer < self.maps.shape[0] and head < self.maps.shape[1]
+            found = [self.maps[layer, head]] if inside else []
+        return found[0] if found and not np.isnan(found[0]).all() else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +229,7 @@ class Evaluation(Event):
     results: Mapping[str, Mapping[str, Any]]
     sequences: int = 0
     tokens: int = 0
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,10 +241,20 @@ class LogLine(Event):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Annotation(Event):
+    """What people say about a run. Each one replaces what was said before; None leaves that part as it was."""
+
+    kind: ClassVar[str] = "annotation"
+    tags: tuple[str, ...] | None = None
+    note: str | None = None
+
+
 EVENT_TYPES: Mapping[str, type[Event]] = {
     cls.kind: cls
     for cls in (
         RunStarted, RunEnded, PhaseStarted, PhaseEnded, StepMetrics, Progress, Stabilised, HeadScores, HeadsPruned,
         HeadsGrown, TextSample, AttentionMaps, Embedding, Evaluation, LogLine,
+        Annotation,
     )
 }  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from neural_plasticity.events import Event, HeadsGrown, HeadsPruned, PhaseEnded, PhaseStarted
+from neural_plasticity.events import AttentionMaps, Event, HeadScores, HeadsGrown, HeadsPruned, PhaseEnded, PhaseStarted
 from neural_plasticity.heads import HeadState, StateGrid
 
 
@@ -98,6 +98,25 @@ def _state_after(event: HeadsPruned | HeadsGrown) -> HeadState:
     if isinstance(event, HeadsPruned):
         return HeadState.PRUNED
     return HeadState.ADDED if event.origin == "added" else HeadState.REGROWN
+
+
+def seen_shape(events: Iterable[Event]) -> tuple[int, int]:
+    """(layers, heads) of the smallest grid that holds every head these events speak of; (0, 0) when none does."""
+    layers, heads = 0, 0
+    for event in events:
+        for one in _shapes_in(event):
+            layers, heads = max(layers, one[0]), max(heads, one[1])
+    return layers, heads
+
+
+def _shapes_in(event: Event) -> Iterable[tuple[int, int]]:
+    if isinstance(event, HeadScores):
+        return ((grid.shape[0], grid.shape[1]) for grid in event.scores.values() if grid.ndim == 2)
+    if isinstance(event, AttentionMaps) and event.all_heads and event.maps.ndim == 4:
+        return ((event.maps.shape[0], event.maps.shape[1]),)
+    if isinstance(event, HeadsPruned | HeadsGrown | AttentionMaps):
+        return ((layer + 1, head + 1) for layer, head in event.heads)
+    return ()
 
 
 def phase_spans(transitions: Iterable[Placed], last_step: int, last_time: float) -> list[PhaseSpan]:

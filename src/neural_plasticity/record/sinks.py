@@ -31,18 +31,24 @@ def fan_out(events: Iterable[Event], record: RecordWriter, sinks: Sequence[Sink]
         for event in events:
             last = event
             record.append(event)
-            _show(event, record, live)
+            show(event, record, live)
             yield event
     finally:
-        while live:
-            sink = live.pop()
-            try:
-                sink.close()
-            except Exception as error:  # whatever a sink does, the run goes on
-                _report(sink, error, last, record, live)
+        close_all(live, last, record)
 
 
-def _show(event: Event, record: RecordWriter, live: list[Sink]) -> None:
+def close_all(live: list[Sink], last: Event, record: RecordWriter) -> None:
+    """Close every sink of ``live`` and empty it; failures are reported as happening at event ``last``."""
+    while live:
+        sink = live.pop()
+        try:
+            sink.close()
+        except Exception as error:  # whatever a sink does, the run goes on
+            _report(sink, error, last, record, live)
+
+
+def show(event: Event, record: RecordWriter, live: list[Sink]) -> None:
+    """Show a recorded event to every sink of ``live``; one that raises leaves the list, and a line says so."""
     for sink in list(live):
         if sink not in live:
             continue  # dropped meanwhile, by the report of another one's failure
@@ -64,4 +70,4 @@ def _report(sink: Sink, error: Exception, event: Event, record: RecordWriter, li
         level="error",
     )
     record.append(line)
-    _show(line, record, live)
+    show(line, record, live)

@@ -113,6 +113,23 @@ class RecordWriter:
             return writer
 
     @classmethod
+    def amend(cls, run_dir: Path | str) -> RecordWriter:
+        """Add to the latest attempt of a run that is over: annotations, never observations.
+
+        Raises:
+            RecordError: no record there, it cannot be written, or another process writes to it.
+        """
+        path = record_path(run_dir)
+        if not path.is_file():
+            raise RecordError(f"{run_dir}: expected a run directory with {FILE_NAME} in it, found none.")
+        with _one_line(path.parent):
+            writer = cls._open(path)
+            if not writer.attempt:
+                writer._abandon()
+                raise RecordError(f"{run_dir}: its run never began; there is nothing to annotate.")
+            return writer
+
+    @classmethod
     def _open(cls, path: Path) -> RecordWriter:
         lock = DirectoryLock(path.parent)
         try:
