@@ -1,7 +1,109 @@
-"""The demo: a simulated experiment, and every view of it."""
+"""The demo: a simulated experiment played through the console, recorded, and every view made of the record."""
 
 from __future__ import annotations
 
-from neural_plasticity.dashboard.demo_events import simulate
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
 
-__all__ = ["simulate"]
+import tyro
+
+from neural_plasticity.dashboard.demo_events import simulate
+from neural_plasticity.dashboard.demo_options import Demo
+from neural_plasticity.errors import ConfigError, InputError
+from neural_plasticity.events import Event, LogLine, RunEnded
+from neural_plasticity.record import RecordWriter, open_run
+from neural_plasticity.record.sinks import fan_out
+from neural_plasticity.render.browser import open_in_browser
+from neural_plasticity.render.console import ConsoleView
+from neural_plasticity.render.page import PAGE_NAME, write_page
+
+__all__ = ["Demo", "main", "play", "simulate"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The demo's command line; returns the exit code: 0 done, 2 bad input (said in one line)."""
+    try:
+        return play(parse(sys.argv[1:] if argv is None else argv))
+    except InputError as error:
+        print(f"dashboard_demo: {error}", file=sys.stderr)  # noqa: T201 a command talks to the shell
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def parse(arguments: Sequence[str]) -> Demo:
+    """The options that ``arguments`` give; tyro prints help and its own errors, and exits with 0 or 2."""
+    return tyro.cli(
+        Demo,
+        prog="dashboard_demo",
+        args=list(arguments),
+        use_underscores=True,
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
+    )
+
+
+def play(demo: Demo) -> int:
+    """Play the experiment, write everything, open the page; returns the exit code.
+
+    Raises:
+        InputError: an option cannot be, or the directory cannot be written or holds a run.
+    """
+    began = time.perf_counter()
+    if not 0 <= demo.pace <= 3600:
+        raise ConfigError(f"--pace {demo.pace:g}: expected seconds from 0 to 3600.")
+    events = list(simulate(demo.seed, demo.cycles, level=demo.pruning_level, strategy=demo.pruning_strategy))
+    run_dir = demo.output_dir or Path("output") / f"demo_{datetime.now():%Y%m%d-%H%M%S}"
+    with RecordWriter.create(run_dir) as record, ConsoleView() as console:
+        console.note_files(record=record.path)
+        for note in record.notes:
+            console.handle(LogLine(message=note, level="warning"))
+        for event in fan_out(_paced(events, demo.pace), record, [console]):
+            if isinstance(event, RunEnded):
+                _write_views(run_dir, console)
+    if demo.online:
+        _publish(run_dir)
+    opened = not demo.no_browser and open_in_browser(run_dir / PAGE_NAME)
+    where = "the page is open in the browser" if opened else f"open {run_dir / PAGE_NAME} in a browser"
+    _say(f"Everything written in {time.perf_counter() - began:.1f} s; {where}.")
+    return 0
+
+
+def _paced(events: Sequence[Event], seconds: float) -> Iterator[Event]:
+    """``events``, spread evenly over ``seconds``."""
+    began = time.monotonic()
+    for number, event in enumerate(events):
+        late = began + seconds * number / len(events) - time.monotonic()
+        if late > 0:
+            time.sleep(late)
+        yield event
+
+
+def _write_views(run_dir: Path, console: ConsoleView) -> None:
+    """The page and the figures, from the record; the closing summary then names them."""
+    from neural_plasticity.render.figures import save_figures  # Matplotlib takes a moment to load
+
+    with open_run(run_dir) as run:
+        console.note_files(page=write_page(run, run_dir / PAGE_NAME))
+        written = save_figures(run, run_dir)
+    console.note_files(figures=_listed(written, run_dir))
+
+
+def _listed(paths: Iterable[Path], run_dir: Path) -> str:
+    """``RUN_DIR/: 9 PNG files: …``."""
+    names = sorted(path.name for path in paths)
+    return f"{run_dir} ({len(names)} PNG files: {', '.join(names)})"
+
+
+def _publish(run_dir: Path) -> None:
+    """Send the record to Weights & Biases; where that cannot be done, say what is missing."""
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 a command talks to the shell
+
+
+if __name__ == "__main__":
+    sys.exit(main())

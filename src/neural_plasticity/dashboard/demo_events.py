@@ -30,6 +30,7 @@ WINDOW, TOLERANCE = 60, 0.04  # of the stabilisation rule
 MIN_HEADS_PER_LAYER = 3
 BATCHES = 8  # that an analysis or an evaluation takes
 TOKENS_PER_STEP = 8 * 256
+ANALYSIS_SECONDS = 5.0
 STEP_SECONDS = 0.62  # on the machine that the demo makes up
 FIRST_LOSS, LAST_LOSS = 4.3, 2.2  # nats per token, of the unpruned model
 
@@ -100,13 +101,13 @@ class _Simulation:
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng([self.seed, 0])
         self.size = Size(self.world.layers, self.world.heads)
-        per_cycle = 6.0 + 2.0 + self.tuning_steps * STEP_SECONDS * 2 + 20.0
-        self.total_seconds = 160 * STEP_SECONDS + 14.0 + self.cycles * per_cycle
+        per_cycle = ANALYSIS_SECONDS + 2.0 + self.tuning_steps * STEP_SECONDS * 2 + 20.0
+        self.total_seconds = WARMUP_LIMIT * STEP_SECONDS + 14.0 + self.cycles * per_cycle
 
     def events(self) -> Iterator[ev.Event]:
         """The whole run."""
         yield self._started()
-        yield self.at(ev.LogLine, message="simulated: no model is trained, no text is read; every figure is made up")
+        yield self.at(ev.LogLine, message="heads are chosen by the rules of a real run; what they look at is made up")
         yield from self._warmup()
         yield from self._evaluation()
         for cycle in range(1, self.cycles + 1):
@@ -225,6 +226,7 @@ class _Simulation:
                 reason = stable.reason
                 yield self.at(ev.Stabilised, **vars(stable))
                 break
+        self.total_seconds -= (WARMUP_LIMIT - len(losses)) * STEP_SECONDS  # what the early verdict saves
         validation = self._validation()
         yield self.at(ev.StepMetrics, metrics={"validation_loss": validation})
         yield self._end(reason, {"steps": len(losses), "loss": losses[-1], "validation_loss": validation})
@@ -251,10 +253,10 @@ class _Simulation:
 
     def _analysis(self) -> Generator[ev.Event, None, Mapping[str, FloatGrid]]:
         yield self._begin("analysis", BATCHES, "batches")
-        yield from self._batches(5.0)
+        yield from self._batches(ANALYSIS_SECONDS)
         scores = self.world.scores()
         self.step += 1
-        yield self.at(ev.HeadScores, scores=scores, sequences=64, tokens=64 * 256, seconds=5.0)
+        yield self.at(ev.HeadScores, scores=scores, sequences=64, tokens=64 * 256, seconds=ANALYSIS_SECONDS)
         yield self._end()
         return scores
 
@@ -344,7 +346,7 @@ class _Simulation:
 
     def _sample(self, number: int, model: str, loss: float | None = None) -> ev.TextSample:
         probe = PROBES[number]
-        text = continuation(probe, self.loss if loss is None else loss, best=LAST_LOSS + 0.1, worst=FIRST_LOSS - 1.0)
+        text = continuation(number, self.loss if loss is None else loss)
         return self.at(ev.TextSample, prompt=probe.prompt, text=text, model=model)
 
     def _evaluation(self) -> Iterator[ev.Event]:

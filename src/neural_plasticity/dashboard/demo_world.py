@@ -75,13 +75,13 @@ class World:
 
     @property
     def missing(self) -> int:
-        """How many of the original heads the model is short of; an added head makes up for one."""
+        """How many heads the model is smaller than it was; an added head makes up for a pruned one."""
         return self.layers * self.heads - int(self.active.sum())
 
     @property
     def sparsity(self) -> float:
-        """Share of the original number of heads that is gone."""
-        return max(0.0, self.missing / (self.layers * self.heads))
+        """Share of all heads, added ones included, that is pruned."""
+        return 1.0 - float(self.active[~np.isnan(self.worth)].mean())
 
     # What happens to it -----------------------------------------------------------------------------------------
 
@@ -219,14 +219,14 @@ def _patterns(tokens: Sequence[str]) -> Vectors:
         [[key > 0 and tokens[key - 1] == tokens[query] for key in range(length)] for query in range(length)]
     )
     zeros = np.zeros((length, length))
-    first = np.where(key == 0, 4.0, 0.0)
+    first = np.where(key == 0, 3.0, 0.0)
     return np.stack(
         [
-            np.where(distance == 0, 4.0, 0.0),
-            np.where(distance == 1, 4.5, 0.0),
-            -((distance - 1.5) ** 2) / 6.0,
+            np.where(distance == 0, 3.0, 0.0),
+            np.where(distance == 1, 3.4, 0.0),
+            -((distance - 1.5) ** 2) / 7.0,
             first,
-            np.where(same, 4.5, 0.4 * first),
+            np.where(same, 3.6, 0.4 * first),
             zeros,
         ]
     )

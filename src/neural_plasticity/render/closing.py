@@ -85,6 +85,8 @@ def headline(closing: Closing) -> Text:
 
 
 def _measured_on(table: ResultsTable) -> str:
+    if not table.sequences:
+        return "as reported; on how much text was not said"
     said = f"on {figures.plural(table.sequences, 'test sequence')}, {figures.plural(table.tokens, 'token')}"
     said += "; change: pruned against baseline" if "pruned" in table.models else ""
     return f"{said}; in brackets: 95 % intervals" if any(cell.interval for cell in _cells(table)) else said
@@ -117,9 +119,12 @@ def _cell_text(cell: Cell, beside: bool) -> Text:
 def _heads_lines(closing: Closing) -> list[str]:
     if closing.started is None:
         return []
-    total = closing.started.shape[0] * closing.started.shape[1]
+    layers, heads = closing.started.shape
+    total = layers * heads + sum(head.layer >= layers or head.head >= heads for head in closing.grown)
     removed = len(closing.pruned)
-    if not removed:
+    if not layers:  # a script that never said its model's shape
+        said = [f"Heads removed ({removed:,}): {figures.head_list(closing.pruned)}."] if removed else []
+    elif not removed:
         said = [f"Heads removed: none of {total:,}."]
     else:
         share = figures.percent(removed / total, 1)

@@ -1,0 +1,1 @@
+"""``utils.neural_plasticity.dashboard...``: the documented names of ``neural_plasticity.dashboard``."""

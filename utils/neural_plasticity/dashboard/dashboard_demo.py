@@ -1,0 +1,10 @@
+"""``python -m utils.neural_plasticity.dashboard.dashboard_demo``: a simulated experiment and every view of it."""
+
+import sys
+
+from neural_plasticity.dashboard.demo import main, simulate
+
+__all__ = ["main", "simulate"]
+
+if __name__ == "__main__":
+    sys.exit(main())
