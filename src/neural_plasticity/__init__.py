@@ -6,17 +6,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from neural_plasticity.dashboard.multi_phase import MultiPhaseDashboard
+    from neural_plasticity.dashboard.wandb_dashboard import WandbDashboard
     from neural_plasticity.importance import score_heads
     from neural_plasticity.models.attach import attach
     from neural_plasticity.models.compaction import compact
     from neural_plasticity.models.saving import export_dense, load_pruned, save_pruned
-    from neural_plasticity.record import open_run
+    from neural_plasticity.record import annotate, open_run
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "attach", "compact", "export_dense", "load_pruned", "open_run", "save_pruned", "score_heads"]
+__all__ = [
+    "MultiPhaseDashboard",
+    "WandbDashboard",
+    "__version__",
+    "annotate",
+    "attach",
+    "compact",
+    "export_dense",
+    "load_pruned",
+    "open_run",
+    "save_pruned",
+    "score_heads",
+]
 
 _HOME = {
+    "MultiPhaseDashboard": "dashboard.multi_phase",
+    "WandbDashboard": "dashboard.wandb_dashboard",
+    "annotate": "record",
     "attach": "models.attach",
     "compact": "models.compaction",
     "export_dense": "models.saving",

@@ -43,6 +43,7 @@ class ConsoleView:
         console: where to write; by default standard output.
         live: True for the live region, False for plain lines; None: live on a terminal that can move its cursor.
         clock: seconds that only go forward; for tests.
+        route: take in the warnings and log lines of libraries; False inside a script that has its own ways with them.
     """
 
     def __init__(
@@ -50,12 +51,14 @@ class ConsoleView:
         console: Console | None = None,
         live: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
+        route: bool = True,
     ) -> None:
         self._console = console if console is not None else Console(highlight=False)
         if live is None:
             live = self._console.is_terminal and not self._console.is_dumb_terminal and not self._console.is_jupyter
         self._is_live = live and not self._console.options.ascii_only
         self._clock = clock
+        self._route = route
         self._state = LiveState()
         self._closing = Closing()
         self._files: dict[str, str] = {}
@@ -142,7 +145,8 @@ class ConsoleView:
                 vertical_overflow="crop",
             )
             self._stack.enter_context(live)
-        self._once = self._stack.enter_context(routed(self._from_library))
+        if self._route:
+            self._once = self._stack.enter_context(routed(self._from_library))
 
     def _from_library(self, line: ev.LogLine) -> None:
         with self._lock:

@@ -52,7 +52,8 @@ def outside(value: Any, most: int = LONGEST_TEXT) -> str:
 def _(event: ev.RunStarted) -> tuple[Text, ...]:
     layers, heads = event.shape
     model, data = event.model, event.data
-    parts = [outside(model.get("name", "model")), f"{layers} layers × {heads} heads"]
+    parts = [outside(model.get("name", "model"))] if "name" in model or layers else []
+    parts += [f"{layers} layers × {heads} heads"] if layers else []  # a script may not have said it
     parameters = number(model, "parameters")
     if parameters is not None:
         parts.append(f"{figures.scaled(parameters)} parameters")
@@ -153,7 +154,9 @@ def _(event: ev.HeadsPruned) -> tuple[Text, ...]:
     if len(event.heads) > MOST_HEADS:
         told.append(where(event).append(f"… and {len(event.heads) - MOST_HEADS:,} more heads", style="dim"))
     told += _kept(event)
-    text = where(event).append(f"{figures.plural(len(event.heads), 'head')} pruned by {outside(event.strategy)}")
+    text = where(event).append(f"{figures.plural(len(event.heads), 'head')} pruned")
+    if event.strategy:
+        text.append(f" by {outside(event.strategy)}")
     if event.level is not None:
         text.append(f" at level {figures.significant(event.level, 2)}")
     return *told, text.append(_loss_step(event.loss_before, event.loss_after))
@@ -230,7 +233,9 @@ def _(event: ev.Embedding) -> tuple[Text, ...]:
 @lines.register
 def _(event: ev.Evaluation) -> tuple[Text, ...]:
     table = results_table(event)
-    text = where(event).append(f"evaluated on {figures.plural(event.sequences, 'test sequence')}")
+    text = where(event).append("evaluated")
+    if event.sequences:
+        text.append(f" on {figures.plural(event.sequences, 'test sequence')}")
     perplexities = next((row for row in table.rows if row.key == "perplexity"), None)
     if perplexities is not None:
         pairs = zip(table.models, perplexities.cells, strict=True)
