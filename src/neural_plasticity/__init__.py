@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neural_plasticity.dashboard.multi_phase import MultiPhaseDashboard
+    from neural_plasticity.dashboard.trainer_callback import PlasticityCallback
     from neural_plasticity.dashboard.wandb_dashboard import WandbDashboard
     from neural_plasticity.importance import score_heads
     from neural_plasticity.models.attach import attach
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "MultiPhaseDashboard",
+    "PlasticityCallback",
     "WandbDashboard",
     "__version__",
     "annotate",
@@ -32,6 +34,7 @@ __all__ = [
 
 _HOME = {
     "MultiPhaseDashboard": "dashboard.multi_phase",
+    "PlasticityCallback": "dashboard.trainer_callback",
     "WandbDashboard": "dashboard.wandb_dashboard",
     "annotate": "record",
     "attach": "models.attach",

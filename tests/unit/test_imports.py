@@ -50,6 +50,7 @@ TORCH = {"torch", "transformers", "accelerate"}
 MAY_LOAD_TORCH = {"models", "data", "importance", "policies", "experiment"}
 # module -> what it imports although its part must not, for a reason that stands in that module's docstring.
 EXCEPTIONS: dict[str, set[str]] = {
+    "neural_plasticity.dashboard.trainer_callback": {"transformers"},
     # The demo decides by the rules of a real run, which need no torch.
     "neural_plasticity.dashboard.demo_events": {
         "neural_plasticity.importance.criteria",

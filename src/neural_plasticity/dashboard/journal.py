@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401 - wandb needs it, and it cannot be imported any more while Python exits
 import logging
 import os
 import sys
@@ -38,6 +39,7 @@ class Journal:
         self._sinks: list[Sink] = []
         self._reader: tuple[int, Run] | None = None
         self._said_forked = False
+        self._waiting: list[str] | None = []  # said before the run's first event
         self.closed = False
         existing = record_path(directory)
         again = existing.is_file() and existing.stat().st_size > 0
@@ -59,6 +61,8 @@ class Journal:
                 f"{self.directory} already holds a run: this is attempt {self.record.attempt}, from the beginning; "
                 'what was there stays in the record (attempt="all").'
             )
+        notes += self._waiting or ()
+        self._waiting = None
         events += [LogLine(message=note, level="warning") for note in notes]
         self._append(events)
 
@@ -82,7 +86,9 @@ class Journal:
 
     def say(self, message: str, level: Any = "warning") -> None:
         """A line for the log and the console."""
-        if not self.forked and not self.closed:
+        if self._waiting is not None:
+            self._waiting.append(message)
+        elif not self.forked and not self.closed:
             here = self.position
             line = LogLine(step=max(here.step, 0), phase=here.phase, cycle=here.cycle, message=message, level=level)
             with self._lock:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neural_plasticity.dashboard import calls
+from neural_plasticity.dashboard import calls, values
 from neural_plasticity.dashboard.wandb_dashboard import WandbDashboard
 from neural_plasticity.render.page import PAGE_NAME, write_page
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 COMPLETE = "complete_process"
 MULTI_CYCLE = "multi_cycle_process"
+BESIDE_THE_PAGE = (COMPLETE, MULTI_CYCLE)
 
 
 class MultiPhaseDashboard(WandbDashboard):
@@ -84,11 +85,12 @@ class MultiPhaseDashboard(WandbDashboard):
         return self._drawn(MULTI_CYCLE, save_path)
 
     def _drawn(self, name: str, save_path: str | Path | None) -> Figure:
+        target = None if save_path is None else values.path(save_path, "save_path")
         from neural_plasticity.render.figures import draw, save_figure
 
         figure = draw(self.run, name)
-        if save_path is not None:
-            save_figure(figure, Path(save_path))
+        if target is not None:
+            save_figure(figure, target)
         return figure
 
     def generate_standalone_dashboard(self, output_dir: str | Path) -> Path:
@@ -97,9 +99,9 @@ class MultiPhaseDashboard(WandbDashboard):
         Raises:
             RecordError: it cannot be written there.
         """
-        directory = Path(output_dir)
+        directory = values.path(output_dir, "output_dir")
         page = write_page(self.run, directory / PAGE_NAME)
-        from neural_plasticity.render.figures import save_figures
+        from neural_plasticity.render.figures import names_for, save_figures
 
-        save_figures(self.run, directory, (COMPLETE, MULTI_CYCLE))
+        save_figures(self.run, directory, [name for name in names_for(self.run) if name in BESIDE_THE_PAGE])
         return page

@@ -6,8 +6,10 @@ NumPy and torch scalars and arrays are read through ``detach``, ``cpu``, ``numpy
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from operator import index
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,6 +82,17 @@ def text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise InputError(f"{name}: expected text, got {shown(value)}.")
     return str(value)
+
+
+def path(value: Any, name: str) -> Path:
+    """A path, as text or a `Path`.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if not isinstance(value, str | os.PathLike) or not str(value):
+        raise InputError(f"{name}: expected a path, got {shown(value)}.")
+    return Path(value)
 
 
 def mapping(value: Any, name: str) -> Mapping[str, Any]:

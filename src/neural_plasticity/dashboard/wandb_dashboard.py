@@ -7,6 +7,7 @@ import sys
 import weakref
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,13 @@ from neural_plasticity.dashboard.console import ScriptConsole
 from neural_plasticity.dashboard.draft import Draft
 from neural_plasticity.dashboard.history import History
 from neural_plasticity.dashboard.journal import Journal, end_at_exit, how, new_directory, shape_in
-from neural_plasticity.dashboard.sending import chosen_mode, open_wandb
 from neural_plasticity.errors import InputError, RecordError
 from neural_plasticity.events import Annotation, RunStarted, RunState
 from neural_plasticity.record import Run, annotate
 from neural_plasticity.record.annotations import annotation
 from neural_plasticity.render.page import PAGE_NAME, write_page
+from neural_plasticity.trackers import TrackedRun, chosen_mode, open_trackers
+from neural_plasticity.trackers.opening import WANDB
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,15 +63,14 @@ class WandbDashboard:
     ) -> None:
         project = values.text(project_name, "project_name")
         name = None if experiment_name is None else values.text(experiment_name, "experiment_name")
-        if not isinstance(output_dir, str | Path | None):
-            raise InputError(f"output_dir: expected a path, got {values.shown(output_dir)}.")
+        directory = None if output_dir is None else values.path(output_dir, "output_dir")
         if not isinstance(auto_login, bool):
             raise InputError(f"auto_login: expected True or False, got {values.shown(auto_login)}.")
         settings = values.plain(values.settings(config, "config"), "config")
         labels = values.tags(tags)
-        sending = chosen_mode(mode)
+        sending = chosen_mode(None if mode is None else values.text(mode, "mode"))
         try:
-            directory = new_directory(datetime.now()) if output_dir is None else Path(output_dir)
+            directory = new_directory(datetime.now()) if directory is None else directory
             self._journal = Journal(directory)
         except RecordError as error:
             raise RecordError(f"output_dir: {error}") from error
@@ -83,14 +84,12 @@ class WandbDashboard:
         )
         console = ScriptConsole()
         console.note_files(record=self._journal.record.path, page=directory / PAGE_NAME)
-        sent, notes = open_wandb(
-            sending, directory=directory, project=project, name=started.name, config=settings, tags=labels,
-            auto_login=auto_login,
-        )  # fmt: skip
-        self._journal.begin(started, labels, [console, *sent])
-        for note in notes:
-            self._journal.say(note)
-        weakref.finalize(self, end_at_exit, self._journal, _write_page)
+        at_exit = partial(end_at_exit, self._journal, _write_page)
+        tracked = TrackedRun(
+            run_dir=directory, project=project, name=name, mode=sending, tags=labels, log_in=auto_login, at_exit=at_exit
+        )
+        self._journal.begin(started, labels, [console, *open_trackers([WANDB], tracked, self._journal.say)])
+        weakref.finalize(self, at_exit)
 
     # Reading ------------------------------------------------------------------------------------------------------
 
@@ -170,7 +169,7 @@ class WandbDashboard:
 
     def to_csv(self, path: str | Path) -> Path:
         """All metrics as a CSV file; returns its path."""
-        return self.run.to_csv(path)
+        return self.run.to_csv(values.path(path, "path"))
 
     # Writing ------------------------------------------------------------------------------------------------------
 
