@@ -20,10 +20,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from neural_plasticity.config import RunConfig
 from neural_plasticity.data.corpus import Document, load_corpus
@@ -304,6 +304,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 # --- the figure -------------------------------------------------------------------------------------------------------
 
+PLAIN = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6b6b6b"  # Okabe and Ito: told apart by everyone; shapes differ too
 
 
@@ -312,14 +313,17 @@ def draw(rows: list[dict[str, Any]], correlations: list[dict[str, Any]]) -> None
     agreement = {row["criterion"]: float(row["rank_correlation_with_ablation"]) for row in correlations}
     names = [*sorted(MEASURED, key=lambda name: agreement[name]), "ablation", "random"]
     levels = sorted({float(row["level"]) for row in rows if float(row["level"]) > 0})
-    figure, axes = plt.subplots(
-        1, len(levels) + 1, figsize=(3.0 * (len(levels) + 1) + 1, 4.4), sharey=True, layout="constrained"
-    )
+    figure = Figure(figsize=(3.0 * (len(levels) + 1) + 1, 4.4), layout="constrained")
+    axes = figure.subplots(1, len(levels) + 1, sharey=True)
     for axis, level in zip(axes, levels, strict=False):
         draw_level(axis, rows, level, names)
     draw_agreement(axes[-1], agreement, names)
     axes[0].set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
     handles, labels = axes[0].get_legend_handles_labels()
+    order = sorted(
+        range(len(labels)), key=lambda i: ("inverse" in labels[i], "random" in labels[i], "after" in labels[i])
+    )
+    handles, labels = [handles[i] for i in order], [labels[i] for i in order]
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     figure.suptitle("Perplexity without the heads that each criterion removes first, built-in model, test text")
     FIGURE.parent.mkdir(parents=True, exist_ok=True)
@@ -334,12 +338,13 @@ def draw_level(axis: Axes, rows: list[dict[str, Any]], level: float, names: list
     )
     for stage, shift, colour, marker, label in styles:
         mean = find(rows, stage, level, "random", "mean")
-        axis.axvline(float(mean["ratio"]), color=colour, linewidth=0.9, linestyle=(0, (1, 2)), zorder=0)
+        note = "mean random choice (ticks: each one)" if stage == "before" else None
+        axis.axvline(float(mean["ratio"]), color=colour, linewidth=0.9, linestyle=(0, (1, 2)), zorder=0, label=note)
         for place, name in enumerate(names):
             row = find(rows, stage, level, name, "mean" if name == "random" else "first")
             point(axis, row, place + shift, colour, marker, label if place == 0 else None)
             if name != "random" and (inverse := find(rows, stage, level, name, "inverse")):
-                note = "inverse order (colour as above)" if place == 0 and stage == "before" else None
+                note = "inverse order" if place == 0 and stage == "before" else None
                 axis.plot(
                     float(inverse["ratio"]), place + shift, "x", color=colour, markersize=5, alpha=0.75, label=note
                 )
@@ -381,7 +386,7 @@ def draw_agreement(axis: Axes, agreement: dict[str, float], names: list[str]) ->
     axis.barh(places, [agreement[name] for name in known], height=0.55, color="#7a7a7a")
     for place, name in zip(places, known, strict=True):
         value = agreement[name]
-        axis.text(max(value, 0) + 0.02, place, f"{value:.2f}", va="center", fontsize=8)
+        axis.text(max(value, 0) + 0.02, place, f"{value:.2f}", va="center", fontsize=8, bbox=PLAIN)
     axis.axvline(ceiling, color=GREY, linestyle="--", linewidth=1)
     axis.text(ceiling - 0.02, names.index("ablation"), f"ceiling {ceiling:.2f}", va="center", ha="right", fontsize=8)
     axis.axvline(0, color=GREY, linewidth=0.8)
