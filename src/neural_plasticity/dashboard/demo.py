@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -54,6 +55,7 @@ def play(demo: Demo) -> int:
     began = time.perf_counter()
     if not 0 <= demo.pace <= 3600:
         raise ConfigError(f"--pace {demo.pace:g}: expected seconds from 0 to 3600.")
+    mode = _wandb_mode() if demo.online else None
     events = list(simulate(demo.seed, demo.cycles, level=demo.pruning_level, strategy=demo.pruning_strategy))
     run_dir = demo.output_dir or Path("output") / f"demo_{datetime.now():%Y%m%d-%H%M%S}"
     with RecordWriter.create(run_dir) as record, ConsoleView() as console:
@@ -63,8 +65,8 @@ def play(demo: Demo) -> int:
         for event in fan_out(_paced(events, demo.pace), record, [console]):
             if isinstance(event, RunEnded):
                 _write_views(run_dir, console)
-    if demo.online:
-        _publish(run_dir)
+    if mode is not None:
+        _publish(run_dir, mode)
     opened = not demo.no_browser and open_in_browser(run_dir / PAGE_NAME)
     where = "the page is open in the browser" if opened else f"open {run_dir / PAGE_NAME} in a browser"
     _say(f"Everything written in {time.perf_counter() - began:.1f} s; {where}.")
@@ -97,11 +99,30 @@ def _listed(paths: Iterable[Path], run_dir: Path) -> str:
     return f"{run_dir} ({len(names)} PNG files: {', '.join(names)})"
 
 
-def _publish(run_dir: Path) -> None:
+def _wandb_mode() -> str:
+    """Online, unless ``WANDB_MODE`` says otherwise."""
+    from neural_plasticity.trackers import chosen_mode
+
+    return chosen_mode(None if os.environ.get("WANDB_MODE") else "online")
+
+
+def _publish(run_dir: Path, mode: str) -> None:
     """Send the record to Weights & Biases; where that cannot be done, say what is missing."""
+    from neural_plasticity.trackers import TrackedRun, sync, wandb_installed
+
+    if mode == "disabled":
+        _say("Weights & Biases: WANDB_MODE is disabled, so nothing was sent.")
+        return
+    if not wandb_installed():
+        _say('Weights & Biases: not installed, so nothing was sent: pip install "neural-plasticity[wandb]"')
+        return
+    try:
+        sync(run_dir, "wandb", tracked=TrackedRun(run_dir, mode=mode, tags=("demo", "simulated")), say=_say)
+    except Exception as error:  # whatever a tracker does, everything else has been done
+        _say(f"Weights & Biases: {type(error).__name__}: {error}")
 
 
-def _say(line: str) -> None:
+def _say(line: str, _level: str = "info") -> None:
     print(line, flush=True)  # noqa: T201 a command talks to the shell
 
 

@@ -152,7 +152,7 @@ class _Simulation:
         parameters = self.size.parameters()
         return self.at(
             ev.RunStarted,
-            name=f"{NAME} · {self.strategy} {self.level:g}",
+            name=NAME,
             shape=(self.world.layers, self.world.heads),
             config=config,
             model={
