@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,7 @@ from neural_plasticity.heads import FloatGrid, StateGrid
 from neural_plasticity.record import tables
 from neural_plasticity.record.arrays import Array, restore, unpack
 from neural_plasticity.record.codec import decode_event
+from neural_plasticity.record.columns import by_step, stretches
 from neural_plasticity.record.history import PhaseSpan, RunSummary, head_states, phase_spans, seen_shape
 from neural_plasticity.record.schema import open_for_reading, record_path
 from neural_plasticity.record.spans import Attempt, AttemptChoice, Span, read_attempts, spans_of
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _CHUNK = 2_000  # rows per query: no read lasts long, so that a writer can always reset its log
-_COLUMN_CHUNK = 50_000  # as above, for a column: a few hundredths of a second
 _LAST_SEQ = (
     "SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(seq) FROM metrics), 0)),"
     " (SELECT count(*) FROM events) + (SELECT count(*) FROM metrics)"
@@ -227,39 +227,33 @@ class Run:
         Raises:
             RecordError: no such metric.
         """
-        places = {number: names.index(name) for number, names in self._layouts().items() if name in names}
-        if not places:
+        found = self.columns((name,), attempt)
+        if name not in found:
             raise RecordError(
                 f"metric {name!r}: expected one of {', '.join(self.metrics('all')) or '(none recorded)'}."
             )
+        return found[name]
+
+    def columns(
+        self, names: Sequence[str], attempt: AttemptChoice = "latest"
+    ) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
+        """As ``series`` for several metrics in one pass; names that were never recorded are left out."""
+        layouts = self._layouts()
+        places = {
+            name: {number: known.index(name) for number, known in layouts.items() if name in known} for name in names
+        }
+        places = {name: at for name, at in places.items() if at}
+        if not places:
+            return {}
         spans, last = self._spans(attempt), self.last_seq
-        parts = [part for low, high in spans for part in self._column(places, low, min(high, last))]
-        steps = np.concatenate([np.empty(0, np.int64), *(part[0] for part in parts)])
-        values = np.concatenate([np.empty(0, np.float64), *(part[1] for part in parts)])
-        if np.any(np.diff(steps) < 0):
-            order = np.argsort(steps, kind="stable")
-            steps, values = steps[order], values[order]
-        return steps, values
-
-    def _column(self, places: Mapping[int, int], low: int, high: int) -> Iterator[tuple[Array, Array]]:
-        """Steps and values of one metric, which lies at ``places`` (layout -> position), in recorded order.
-
-        SQLite joins a stretch of rows into one text, so that no Python object is made per row: a third of the time.
-        """
-        layouts_at: dict[int, list[str]] = {}
-        for layout, place in places.items():
-            layouts_at.setdefault(place, []).append(str(layout))
-        place_of = " ".join(f"WHEN layout IN ({','.join(at)}) THEN {8 * place + 1}" for place, at in layouts_at.items())
-        sql = (
-            "SELECT group_concat(step), group_concat(hex(data), '') FROM ("
-            f"SELECT step, substr(data, CASE {place_of} END, 8) AS data FROM metrics "
-            f"WHERE layout IN ({','.join(map(str, places))}) AND seq BETWEEN ? AND ? ORDER BY seq)"
-        )
-        for start in range(low, high + 1, _COLUMN_CHUNK):
-            ((steps, data),) = self._query(sql, (start, min(start + _COLUMN_CHUNK - 1, high)))
-            if steps is not None:
-                values = np.frombuffer(bytes.fromhex(data), dtype="<f8").astype(np.float64)
-                yield np.fromstring(steps, dtype=np.int64, sep=","), values
+        parts = [part for low, high in spans for part in stretches(self._query, places, low, min(high, last))]
+        return {
+            name: by_step(
+                np.concatenate([np.empty(0, np.int64), *(part[name][0] for part in parts)]),
+                np.concatenate([np.empty(0, np.float64), *(part[name][1] for part in parts)]),
+            )
+            for name in places
+        }
 
     # Heads -------------------------------------------------------------------------------------------------------
 

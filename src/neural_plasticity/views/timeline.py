@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,6 +62,7 @@ class Timeline:
     first: int
     last: int
     boundaries: tuple[Boundary, ...] = ()
+    smooth: tuple[Series, ...] = ()  # the training loss, in pieces between the decisions
 
     @property
     def empty(self) -> bool:
@@ -73,12 +75,14 @@ def timeline(run: Run, metrics: tuple[str, ...] = ("loss", "validation_loss"), m
     spans = tuple(run.phases())
     happened = [*run.decisions(), *run.events(Stabilised)]
     marks = tuple(sorted((mark_of(event) for event in happened), key=lambda mark: mark.step))
-    recorded = run.metrics()
-    series = tuple(thin(name, *run.series(name), most) for name in metrics if name in recorded)
+    curves = run.columns(metrics)
+    series = tuple(thin(name, *curves[name], most) for name in metrics if name in curves)
+    jumps = [mark.step for mark in marks if mark.kind != "stable"]
+    smooth = smoothed_pieces("loss", *curves["loss"], jumps) if "loss" in curves else ()
     ends = [step for span in spans for step in (span.first_step, span.last_step)]
     ends += [mark.step for mark in marks]
     ends += [int(step) for one in series for step in one.steps[[0, -1] if len(one.steps) else []]]
-    return Timeline(spans, marks, series, min(ends, default=0), max(ends, default=0), boundaries(spans, marks))
+    return Timeline(spans, marks, series, min(ends, default=0), max(ends, default=0), boundaries(spans, marks), smooth)
 
 
 def boundaries(spans: Sequence[PhaseSpan], marks: Sequence[Mark] = ()) -> tuple[Boundary, ...]:
@@ -138,6 +142,15 @@ def smoothed(name: str, steps: Steps, values: Values, share: float = 0.06, bins:
     summed = np.convolve(means * sizes, weights, mode="same")
     means = summed / np.convolve(sizes, weights, mode="same")
     return Series(f"{name}, smoothed", middles, means, total), (2 * half + 1) * per_bin
+
+
+def smoothed_pieces(name: str, steps: Steps, values: Values, breaks: Sequence[int]) -> tuple[Series, ...]:
+    """`smoothed` between the ``breaks`` (steps), so that a jump at a pruning stays a jump; many breaks are ignored."""
+    inner = sorted({step for step in breaks if len(steps) and steps[0] < step < steps[-1]})
+    if not inner or len(inner) > 40:
+        return (smoothed(name, steps, values)[0],)
+    cuts = [0, *np.searchsorted(steps, inner, side="left"), len(steps)]
+    return tuple(smoothed(name, steps[a:b], values[a:b], 0.1)[0] for a, b in itertools.pairwise(cuts) if b - a > 8)
 
 
 def thin(name: str, steps: Steps, values: Values, most: int) -> Series:

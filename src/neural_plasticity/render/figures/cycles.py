@@ -1,0 +1,240 @@
+"""The multi-cycle figure: the whole loss curve by cycle, what each cycle cost and won back, and what it adds up to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from neural_plasticity.heads import HeadState
+from neural_plasticity.record import Run
+from neural_plasticity.render.figures import grids
+from neural_plasticity.render.figures.process import LOSSES, POINTS, loss_panel, process_header
+from neural_plasticity.render.figures.style import LABEL, SMALL, Sheet, empty, fitting, legend, panel, write
+from neural_plasticity.views import figures
+from neural_plasticity.views.cycles import Cycle, Cycles, Measured, cycles
+from neural_plasticity.views.heading import heading
+from neural_plasticity.views.palette import BASELINE, CONTROL, FAINT, INK, MARK_COLOURS, MEASURED, MUTED
+from neural_plasticity.views.timeline import timeline
+
+_ROWS = 12  # of the table; more cycles are summed up in a line
+
+
+def multi_cycle_process(run: Run) -> Figure:
+    """Cycle by cycle breakdown, comparison, cumulative impact and statistics of the training."""
+    sheet = Sheet(heading(run), "Multi-cycle process")
+    view = cycles(run)
+    if view.empty is not None:
+        (axes,) = sheet.row(2.0)
+        empty(axes, "Cycles", view.empty)
+        return sheet.finish()
+    line = timeline(run, LOSSES, POINTS)
+    losses = [one for one in line.series if one.name in LOSSES]
+    loss_panel(sheet, line, losses, 1.6, process_header(sheet, line))
+    left, right = sheet.row(1.7, (1, 1), above=0.62)
+    _losses(left, view.cycles)
+    _recovery(right, view.cycles)
+    left, right = sheet.row(1.7, (1, 1), above=0.68)
+    _heads(left, view.cycles)
+    _perplexity(right, view)
+    _where(sheet, view)
+    _table(sheet, view.cycles)
+    return sheet.finish()
+
+
+def _cycle_axis(axes: Axes, listed: Sequence[Cycle]) -> None:
+    numbers = [one.cycle for one in listed]
+    axes.set_xlim(min(numbers) - 0.6, max(numbers) + 0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True, min_n_ticks=1))
+
+
+def _losses(axes: Axes, listed: Sequence[Cycle]) -> None:
+    """Before pruning, after pruning, after fine-tuning."""
+    states = (
+        ("before pruning", "o", BASELINE, -0.2, [one.loss_before for one in listed]),
+        ("after pruning", "v", MARK_COLOURS["pruned"], 0.0, [one.loss_pruned for one in listed]),
+        ("after fine-tuning", "s", MEASURED, 0.2, [one.loss_after for one in listed]),
+    )
+    title = "Loss in each cycle"
+    if all(value is None for *_, values in states for value in values):
+        empty(axes, title, "No loss before or after pruning was recorded.")
+        return
+    _cycle_axis(axes, listed)
+    placed: list[list[tuple[float, float | None]]] = [
+        [(one.cycle + shift, value) for one, value in zip(listed, values, strict=True)] for *_, shift, values in states
+    ]
+    for of_cycle in zip(*placed, strict=True):
+        known = [(x, y) for x, y in of_cycle if y is not None and np.isfinite(y)]
+        axes.plot([x for x, _ in known], [y for _, y in known], color=MUTED, linewidth=0.8, zorder=2)
+    for (label, marker, colour, _, _), of_state in zip(states, placed, strict=True):
+        drawn = [(x, y) for x, y in of_state if y is not None]
+        axes.plot([x for x, _ in drawn], [y for _, y in drawn], marker, color=colour, markersize=4.5, label=label)
+    axes.margins(y=0.15)
+    panel(axes, title, x="cycle", y="loss (nats per token)")
+    legend(axes)
+
+
+def _recovery(axes: Axes, listed: Sequence[Cycle]) -> None:
+    """Share of the damage that fine-tuning took back."""
+    title = "Recovery"
+    shares = [one.recovered for one in listed]
+    if all(share is None for share in shares):
+        empty(axes, title, "Not recorded, or pruning cost nothing.")
+        return
+    _cycle_axis(axes, listed)
+    for one, share in zip(listed, shares, strict=True):
+        if share is None or not np.isfinite(share):
+            write(axes, one.cycle, 0.02, figures.MISSING, SMALL, ha="center", color=MUTED)
+            continue
+        axes.bar(one.cycle, 100 * share, width=0.6, color=MEASURED, edgecolor="white")
+        if len(listed) <= 12:
+            inside = share > 0.25  # in the bar, where the line at 100 % does not run through it
+            write(axes, one.cycle, 100 * max(share, 0), figures.percent(share), SMALL, ha="center",
+                  va="top" if inside else "bottom", color="white" if inside else INK)  # fmt: skip
+    axes.axhline(100, color=INK, linewidth=0.8, linestyle="--")
+    axes.axhline(0, color=MUTED, linewidth=0.6)
+    axes.margins(y=0.18)
+    panel(axes, title, "100 %: back at the loss before pruning", x="cycle", y="% of the loss added")
+
+
+def _heads(axes: Axes, listed: Sequence[Cycle]) -> None:
+    """Heads left after each cycle, and those that went in it."""
+    _cycle_axis(axes, listed)
+    numbers = np.array([one.cycle for one in listed])
+    left = np.array([one.heads_left for one in listed])
+    gone = np.array([one.pruned for one in listed])
+    grown = np.array([one.grown for one in listed])
+    axes.bar(numbers, left, width=0.6, color=MEASURED, label="active", edgecolor="white")
+    axes.bar(
+        numbers, gone, bottom=left, width=0.6, facecolor="#E4E4E4", edgecolor="#3C3C3C", hatch=grids.HATCH,
+        linewidth=0.4, label="pruned in this cycle",
+    )  # fmt: skip
+    if grown.any():
+        axes.plot(numbers[grown > 0], left[grown > 0], "^", color="white", markeredgecolor=INK, label="some came back")
+    if len(listed) <= 12:
+        for one, top in zip(listed, left + gone, strict=True):
+            write(axes, one.cycle, top, f" {figures.percent(one.sparsity)} gone", SMALL, ha="center", va="bottom")
+    axes.set_ylim(0, max(float((left + gone).max()) * 1.2, 1))
+    panel(axes, "Heads left", x="cycle", y="heads")
+    legend(axes)
+
+
+def _perplexity(axes: Axes, view: Cycles) -> None:
+    """Test perplexity with its interval after each cycle, against the baseline and the control."""
+    title = "Cumulative impact"
+    rows: tuple[tuple[str, str, str, float, Callable[[Cycle], Measured | None]], ...] = (
+        ("pruned", "o", MEASURED, -0.08, lambda one: one.perplexity),
+        ("control", "s", CONTROL, 0.08, lambda one: one.control_perplexity),
+    )
+    if all(one.perplexity is None for one in view.cycles):
+        empty(axes, title, "No evaluation of a pruned model was recorded.")
+        return
+    _cycle_axis(axes, view.cycles)
+    if view.baseline is not None:
+        axes.axhline(view.baseline.value, color=BASELINE, linewidth=1.0, linestyle="--", label="baseline")
+        if view.baseline.low is not None and view.baseline.high is not None:
+            axes.axhspan(view.baseline.low, view.baseline.high, color=BASELINE, alpha=0.12, linewidth=0)
+    for label, marker, colour, shift, measured in rows:
+        known = [(one.cycle + shift, found) for one in view.cycles if (found := measured(one)) is not None]
+        if known:
+            intervals(axes, [x for x, _ in known], [found for _, found in known], colour, marker, label)
+    axes.margins(y=0.15)
+    panel(axes, title, "95 % intervals", x="cycle", y="test perplexity")
+    legend(axes)
+
+
+def intervals(
+    axes: Axes, places: Sequence[float], measured: Sequence[Measured], colour: str, marker: str, label: str
+) -> None:
+    """Points with their intervals; a point without one has no whisker."""
+    values = np.array([one.value for one in measured])
+    low = np.array([one.value if one.low is None else one.low for one in measured])
+    high = np.array([one.value if one.high is None else one.high for one in measured])
+    finite = np.isfinite(values) & np.isfinite(low) & np.isfinite(high)
+    x = np.array(places)[finite]
+    around = np.clip(np.stack([values - low, high - values])[:, finite], 0, None)
+    axes.errorbar(
+        x, values[finite], yerr=around, fmt=marker, color=colour, markersize=4, linewidth=1.1, capsize=2.5,
+        label=label, gid=f"interval:{label}",
+    )  # fmt: skip
+
+
+def _where(sheet: Sheet, view: Cycles) -> None:
+    """In which cycle each head was pruned."""
+    shape = view.states.shape
+    title = "When each head was pruned"
+    if not view.states.size:
+        (axes,) = sheet.row(0.8, above=0.66)
+        empty(axes, title, "The run has not said its heads.")
+        return
+    height = min(max(0.19 * shape[0], 0.9), 3.2)
+    axes, bar = sheet.row(height, (28, 1), above=0.68, gap=0.2, right=0.75)
+    last = max(int(view.pruned_in.max()), 1)
+    scale, norm = grids.cycle_scale(last)
+    grids.heat(axes, view.pruned_in, norm, scale)
+    grids.cells(
+        axes, view.states == HeadState.PRUNED, facecolor="none", edgecolor="white", hatch=grids.HATCH, linewidth=0,
+        gid="pruned", zorder=2,
+    )  # fmt: skip
+    grids.cells(
+        axes, view.states == HeadState.REGROWN, facecolor="none", edgecolor=INK, linewidth=1.6, gid="regrown", zorder=3
+    )
+    note = "hatched: pruned now"
+    note += "; outlined: came back" if (view.states == HeadState.REGROWN).any() else ""
+    grids.frame(axes, shape, title, note)
+    grids.colour_bar(bar, norm, "cycle (0: never)", scale)
+    bar.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+
+
+_COLUMNS: tuple[tuple[str, float, Callable[[Cycle], str]], ...] = (
+    ("cycle", 0.4, lambda c: str(c.cycle)),
+    ("strategy", 1.0, lambda c: figures.clean(c.strategy) or figures.MISSING),
+    ("level", 0.5, lambda c: figures.percent(c.level)),
+    ("pruned", 0.55, lambda c: f"{c.pruned:,}" + (f" +{c.grown:,}" if c.grown else "")),
+    ("loss, pruning", 0.95, lambda c: _step(c.loss_before, c.loss_pruned)),
+    ("fine-tuning", 0.9, lambda c: _step(c.loss_pruned, c.loss_after)),
+    ("steps", 0.55, lambda c: f"{c.training.steps:,}" if c.training else figures.MISSING),
+    ("to 90 %", 0.6, lambda c: _count(c.training.steps_to_90 if c.training else None)),
+    ("per 100 steps", 0.95, lambda c: figures.signed(c.training.loss_per_100_steps if c.training else None)),
+    ("lowest", 0.6, lambda c: figures.plain(c.training.best_loss if c.training else None)),
+    ("tokens/s", 0.7, lambda c: figures.plain(c.training.tokens_per_second if c.training else None, 0)),
+    ("time", 0.8, lambda c: figures.duration(c.seconds) if c.seconds else figures.MISSING),
+)
+
+
+def _step(before: float | None, after: float | None) -> str:
+    return figures.MISSING if before is None or after is None else figures.signed(after - before)
+
+
+def _count(value: int | None) -> str:
+    return figures.MISSING if value is None else f"{value:,}"
+
+
+def _table(sheet: Sheet, listed: Sequence[Cycle]) -> None:
+    """Optimisation statistics of each cycle."""
+    shown = listed if len(listed) <= _ROWS else (*listed[: _ROWS - 3], *listed[-2:])
+    (axes,) = sheet.row(0.2 * (len(shown) + 1) + 0.05, above=0.7, left=0.35)
+    width, height = sheet.inches(axes)
+    axes.set_axis_off()
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    left_out = len(listed) - len(shown)
+    note = "change of loss by pruning and by fine-tuning; steps to 90 % of the way; slope of the training loss"
+    panel(axes, "Each cycle in figures", note + (f"; {left_out:,} cycles left out" if left_out else ""), grid=False)
+    axes.set_axis_off()
+    total = sum(share for _, share, _ in _COLUMNS)
+    x = 0.0
+    for name, share, text in _COLUMNS:
+        room = width * share / total
+        right = name not in ("cycle", "strategy")
+        place, side = (x + room - 0.06, "right") if right else (x, "left")
+        write(axes, place, 0.1, name, SMALL, ha=side, va="center", color=MUTED)
+        for row, one in enumerate(shown):
+            write(axes, place, 0.2 * row + 0.32, fitting(text(one), room - 0.08, LABEL - 0.5), LABEL - 0.5, ha=side,
+                  va="center")  # fmt: skip
+        x += room
+    axes.hlines([0.2], 0, width, colors=MUTED, linewidth=0.6)
+    axes.hlines(0.2 * np.arange(1, len(shown)) + 0.22, 0, width, colors=FAINT, linewidth=0.5)

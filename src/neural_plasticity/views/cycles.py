@@ -1,0 +1,208 @@
+"""Cycle by cycle: what was pruned, what it cost, what came back, how the training went, and what it adds up to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neural_plasticity.events import Evaluation, HeadsGrown, HeadsPruned
+from neural_plasticity.heads import StateGrid
+from neural_plasticity.record import PhaseSpan, Run
+from neural_plasticity.views.heads_at import states_at
+from neural_plasticity.views.results import number
+from neural_plasticity.views.timeline import smoothed
+
+TUNING = "fine-tuning"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure with its interval, where there is one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Training:
+    """How fine-tuning went: steps, seconds, training loss at its lowest and where, and per step.
+
+    ``steps_to_90``: steps until the running mean had come 90 % of its way from its first to its lowest; None: unknown.
+    """
+
+    steps: int
+    seconds: float
+    best_loss: float | None
+    best_step: int | None
+    loss_per_100_steps: float | None
+    steps_to_90: int | None
+    tokens_per_second: float | None
+    learning_rate: float | None  # the highest
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """One cycle; what was not recorded is None. Losses are those of the decision and of the fine-tuning's summary."""
+
+    cycle: int
+    strategy: str
+    level: float | None
+    pruned: int
+    grown: int
+    heads_left: int
+    sparsity: float
+    loss_before: float | None
+    loss_pruned: float | None
+    loss_after: float | None
+    training: Training | None
+    perplexity: Measured | None
+    control_perplexity: Measured | None
+    seconds: float  # of all its phases
+
+    @property
+    def recovered(self) -> float | None:
+        """Share of the loss that pruning cost and fine-tuning brought back; None when pruning cost nothing."""
+        if self.loss_before is None or self.loss_pruned is None or self.loss_after is None:
+            return None
+        lost = self.loss_pruned - self.loss_before
+        return (self.loss_pruned - self.loss_after) / lost if lost > 0 else None
+
+
+@dataclass(frozen=True)
+class Cycles:
+    """All cycles; ``pruned_in`` (layers, heads): the cycle in which a head was last pruned, 0 for never."""
+
+    cycles: tuple[Cycle, ...]
+    baseline: Measured | None
+    pruned_in: npt.NDArray[np.int64]
+    states: StateGrid
+    empty: str | None = None
+
+
+def cycles(run: Run) -> Cycles:
+    """The cycles of a run, numbered from 1; without any, ``empty`` says so."""
+    decisions = run.decisions()
+    spans = run.phases()
+    numbers = cycle_numbers(decisions, spans)
+    grid = states_at(run)
+    states: StateGrid = np.empty((0, 0), np.int8) if grid is None else grid
+    pruned_in = np.zeros(states.shape, dtype=np.int64)
+    for decision in decisions:
+        if isinstance(decision, HeadsPruned):
+            for head in decision.heads:
+                pruned_in[head] = decision.cycle
+    evaluations = run.evaluations()
+    curves = {name: run.series(name) for name in _CURVES if name in run.metrics()} if numbers else {}
+    listed = tuple(_cycle(run, number, decisions, spans, evaluations, curves) for number in numbers)
+    empty = None if numbers else "No cycle recorded: nothing was pruned."
+    return Cycles(listed, _of_model(evaluations, "baseline"), pruned_in, states, empty)
+
+
+_CURVES = ("loss", "tokens_per_second", "learning_rate")
+Curves = Mapping[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
+
+
+def cycle_numbers(decisions: Sequence[HeadsPruned | HeadsGrown], spans: Sequence[PhaseSpan]) -> tuple[int, ...]:
+    """The cycles of a run, in order."""
+    return tuple(sorted({one.cycle for one in (*decisions, *spans) if one.cycle > 0}))
+
+
+def _cycle(
+    run: Run,
+    number_: int,
+    decisions: Sequence[HeadsPruned | HeadsGrown],
+    spans: Sequence[PhaseSpan],
+    evaluations: Sequence[Evaluation],
+    curves: Curves,
+) -> Cycle:
+    pruned = [one for one in decisions if isinstance(one, HeadsPruned) and one.cycle == number_]
+    grown = [one for one in decisions if isinstance(one, HeadsGrown) and one.cycle == number_]
+    own = [span for span in spans if span.cycle == number_]
+    tuning = [span for span in own if span.phase == TUNING]
+    states = states_at(run, up_to_cycle=number_)
+    present = int((states >= 0).sum()) if states is not None else 0
+    left = int((states > 0).sum()) if states is not None else 0
+    summary = tuning[-1].summary if tuning else {}
+    results = [one for one in evaluations if one.cycle == number_]
+    return Cycle(
+        cycle=number_,
+        strategy=", ".join(dict.fromkeys(one.strategy for one in pruned if one.strategy)),
+        level=pruned[-1].level if pruned else None,
+        pruned=sum(len(one.heads) for one in pruned),
+        grown=sum(len(one.heads) for one in grown),
+        heads_left=left,
+        sparsity=1 - left / present if present else 0.0,
+        loss_before=_first(number(summary, "loss_before_pruning"), *(one.loss_before for one in pruned)),
+        loss_pruned=_first(number(summary, "loss_after_pruning"), *(one.loss_after for one in reversed(pruned))),
+        loss_after=_first(number(summary, "loss_after_fine_tuning"), _validation_at_end(run, tuning)),
+        training=_training(tuning, curves),
+        perplexity=_of_model(results, "pruned"),
+        control_perplexity=_of_model(results, "control"),
+        seconds=sum(span.seconds for span in own),
+    )
+
+
+def _first(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _of_model(evaluations: Sequence[Evaluation], model: str) -> Measured | None:
+    """The model's perplexity in the last of the evaluations that has one."""
+    for one in reversed(evaluations):
+        found: Mapping[str, Any] = one.results.get(model) or {}
+        value = number(found, "perplexity")
+        if value is not None:
+            return Measured(value, number(found, "perplexity_low"), number(found, "perplexity_high"))
+    return None
+
+
+def _validation_at_end(run: Run, tuning: Sequence[PhaseSpan]) -> float | None:
+    """The last validation loss inside the fine-tuning, for records without a summary of it."""
+    if not tuning or "validation_loss" not in run.metrics():
+        return None
+    steps, values = run.series("validation_loss")
+    inside = values[(steps > tuning[0].first_step) & (steps <= tuning[-1].last_step)]
+    return float(inside[-1]) if len(inside) else None
+
+
+def _training(tuning: Sequence[PhaseSpan], curves: Curves) -> Training | None:
+    if not tuning:
+        return None
+    first, last = tuning[0].first_step, tuning[-1].last_step
+
+    def inside(name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        steps, values = curves.get(name, (np.empty(0, np.int64), np.empty(0)))
+        low, high = np.searchsorted(steps, first, "left"), np.searchsorted(steps, last, "right")
+        finite = np.isfinite(values[low:high])
+        return steps[low:high][finite], values[low:high][finite]
+
+    steps, losses = inside("loss")
+    rates, throughput = inside("learning_rate")[1], inside("tokens_per_second")[1]
+    lowest = int(np.argmin(losses)) if len(losses) else 0
+    slope = float(np.polyfit(steps - steps[0], losses, 1)[0]) * 100 if len(np.unique(steps)) > 2 else None
+    return Training(
+        steps=last - first,
+        seconds=sum(span.seconds for span in tuning),
+        best_loss=float(losses[lowest]) if len(losses) else None,
+        best_step=int(steps[lowest]) if len(losses) else None,
+        loss_per_100_steps=slope,
+        steps_to_90=_steps_to_90(steps, losses),
+        tokens_per_second=float(np.median(throughput)) if len(throughput) else None,
+        learning_rate=float(rates.max()) if len(rates) else None,
+    )
+
+
+def _steps_to_90(steps: npt.NDArray[np.int64], losses: npt.NDArray[np.float64]) -> int | None:
+    if len(losses) < 10:
+        return None
+    curve, _ = smoothed("loss", steps, losses)
+    start, low = curve.values[0], curve.values.min()
+    if not start > low:
+        return None
+    reached = curve.values <= start - 0.9 * (start - low)
+    return int(curve.steps[np.argmax(reached)] - steps[0])

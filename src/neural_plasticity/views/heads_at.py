@@ -1,0 +1,40 @@
+"""Head states and score grids brought to one shape: what other people's scripts record need not fit together."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from neural_plasticity.heads import StateGrid
+from neural_plasticity.record import Run
+from neural_plasticity.record.history import head_states
+
+T = TypeVar("T", bound=np.generic)
+
+
+def states_at(run: Run, step: int | None = None, up_to_cycle: int | None = None) -> StateGrid | None:
+    """Head states after ``step``, counting only decisions of cycles up to ``up_to_cycle``; None: no shape, no heads.
+
+    The grid is as large as the run's heads ever need.
+    """
+    if run.started is None:
+        return None
+    decisions = run.decisions()
+    kept = [
+        one
+        for one in decisions
+        if (step is None or one.step <= step) and (up_to_cycle is None or one.cycle <= up_to_cycle)
+    ]
+    largest = head_states(run.shape, decisions, None).shape
+    grid = fitted(head_states(run.shape, kept, None), largest, np.int8(-1))
+    return grid if grid.size else None
+
+
+def fitted(grid: npt.NDArray[T], shape: tuple[int, ...], missing: T) -> npt.NDArray[T]:
+    """``grid`` (rows, columns) cut, or padded with ``missing``, to ``shape``."""
+    found = np.full(shape, missing, dtype=grid.dtype)
+    rows, columns = min(shape[0], grid.shape[0]), min(shape[1], grid.shape[1])
+    found[:rows, :columns] = grid[:rows, :columns]
+    return found
