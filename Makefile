@@ -4,7 +4,7 @@
 
 VENV ?= .venv
 BIN := $(VENV)/bin
-EXTRAS := models,pandas,test,lint,bench
+EXTRAS := models,pandas,wandb,trackers,test,lint
 ARGS ?=
 # Another Python: make PYTHON=/path/to/python3.12 install
 PYTHON ?=

@@ -40,11 +40,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "importance": {"errors", "heads", "models"},
     "policies": {"errors", "heads", "models", "importance"},
     "experiment": _COMPUTING,
-    "session": _COMPUTING | _SHOWING | {"experiment", "render", "dashboard"},
-    "cli": _COMPUTING | _SHOWING | {"experiment", "render", "dashboard", "session"},
+    "session": _COMPUTING | _SHOWING | {"experiment", "render", "trackers", "dashboard"},
+    "cli": _COMPUTING | _SHOWING | {"experiment", "render", "trackers", "dashboard", "session"},
     "__main__": {"cli"},
     # __init__.py imports public names on first use (a table of strings), and for type checkers.
-    "__init__": _COMPUTING | _SHOWING | {"experiment", "render", "dashboard"},
+    "__init__": _COMPUTING | _SHOWING | {"experiment", "render", "trackers", "dashboard"},
 }
 TORCH = {"torch", "transformers", "accelerate"}
 MAY_LOAD_TORCH = {"models", "data", "importance", "policies", "experiment"}
@@ -58,6 +58,8 @@ EXCEPTIONS: dict[str, set[str]] = {
         "neural_plasticity.policies.stabilisation",
     },
     "neural_plasticity.dashboard.demo_world": {"neural_plasticity.importance.criteria"},
+    # Accelerate's trackers, loaded only when one of them was asked for.
+    "neural_plasticity.trackers.accelerate_trackers": {"accelerate.state", "accelerate.tracking"},
 }
 
 HEAVY = ("torch", "transformers", "accelerate", "matplotlib", "datasets", "pandas", "wandb")
