@@ -20,7 +20,9 @@ _LINES = [
 ]
 
 
-def build_hub_cache(root: Path, repo: str = "distilgpt2", layers: int = 2, *, seed: int = 0) -> Path:
+def build_hub_cache(
+    root: Path, repo: str = "distilgpt2", layers: int = 2, *, context: int = CONTEXT, seed: int = 0
+) -> Path:
     """Make ``root`` a hub cache (``HF_HOME=root``) in which ``repo`` is a random GPT-2 of ``layers`` layers × 12 heads.
 
     Open it with ``HF_HOME=root HF_HUB_OFFLINE=1`` in the environment of a new process (the hub's client reads both when
@@ -33,17 +35,17 @@ def build_hub_cache(root: Path, repo: str = "distilgpt2", layers: int = 2, *, se
     snapshot = repository / "snapshots" / revision
     tokenizer = byte_level_tokenizer()
     tokenizer.save_pretrained(snapshot)
-    random_gpt2(len(tokenizer), layers, seed).save_pretrained(snapshot)
+    random_gpt2(len(tokenizer), layers, seed, context).save_pretrained(snapshot)
     return snapshot
 
 
-def random_gpt2(vocabulary: int, layers: int, seed: int = 0) -> GPT2LMHeadModel:
+def random_gpt2(vocabulary: int, layers: int, seed: int = 0, context: int = CONTEXT) -> GPT2LMHeadModel:
     config = GPT2Config(
         vocab_size=vocabulary,
         n_layer=layers,
         n_head=HEADS,
         n_embd=WIDTH,
-        n_positions=CONTEXT,
+        n_positions=context,
         bos_token_id=0,
         eos_token_id=0,
     )

@@ -12,6 +12,7 @@ from typing import Annotated
 import tyro
 
 from neural_plasticity.config import RunConfig
+from neural_plasticity.dashboard.demo_options import Demo
 from neural_plasticity.errors import InputError
 
 DESCRIPTION = "Prune, heal and regrow the attention heads of a language model, and see what happens while it happens."
@@ -47,6 +48,19 @@ class Export:
     """The file to write. Default: dashboard.html in the run directory."""
 
 
+@dataclass(frozen=True)
+class Sync:
+    """Fill a tracker from the record of a run, as a new run there: after an offline run, or one that had none."""
+
+    run_dir: tyro.conf.Positional[Path]
+    """A run directory, or its run.sqlite."""
+    to: str = "wandb"
+    """The tracker: wandb, tensorboard, trackio, and what else Accelerate knows."""
+
+
+Command = Run | Export | Demo | Sync
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 2 bad input or a run that had to stop, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -57,19 +71,28 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _run(command)
             case Export():
                 return _export(command)
+            case Demo():
+                from neural_plasticity.dashboard.demo import play
+
+                return play(command)
+            case Sync():
+                return _sync(command)
     except InputError as error:
         print(f"plasticity: {error}", file=sys.stderr)  # noqa: T201 the one place that talks to the shell
         return 2
 
 
-def parse(arguments: Sequence[str]) -> Run | Export:
+def parse(arguments: Sequence[str]) -> Command:
     """The command that ``arguments`` ask for; tyro prints help and its own errors, and exits with 0 or 2."""
     # The quick defaults have to be in place before parsing, so that what the user gives beside --quick_test counts.
     quick = any(argument in ("--quick_test", "--quick-test") for argument in arguments)
     defaults = replace(RunConfig.quick(), quick_test=False) if quick else RunConfig()
     run = tyro.conf.subcommand("run", default=Run(defaults))
     return tyro.cli(
-        Annotated[Run, run] | Annotated[Export, tyro.conf.subcommand("export")],
+        Annotated[Run, run]
+        | Annotated[Demo, tyro.conf.subcommand("demo")]
+        | Annotated[Export, tyro.conf.subcommand("export")]
+        | Annotated[Sync, tyro.conf.subcommand("sync")],
         prog="plasticity",
         description=DESCRIPTION,
         args=arguments,
@@ -94,6 +117,14 @@ def _export(command: Export) -> int:
     run = open_run(command.run_dir)
     directory = command.run_dir if command.run_dir.is_dir() else command.run_dir.parent
     print(write_page(run, command.output or directory / "dashboard.html"))  # noqa: T201
+    return 0
+
+
+def _sync(command: Sync) -> int:
+    from neural_plasticity.trackers import sync
+
+    sent = sync(command.run_dir, command.to)
+    print(f"{command.to}: {sent:,} events sent")  # noqa: T201
     return 0
 
 

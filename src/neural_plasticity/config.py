@@ -73,7 +73,15 @@ class RunConfig:
     no_browser: bool = False
     """Do not open the dashboard in a browser."""
     no_visualize: bool = False
-    """Draw no PNG figures. (This version draws none yet; the page does not depend on it.)"""
+    """Draw no PNG figures at the end. The page is written all the same."""
+    wandb: bool = False
+    """Send the run to Weights & Biases too: as WANDB_MODE says, else offline (plasticity sync sends it later)."""
+    online: bool = False
+    """Send the run to Weights & Biases, online; without key or network it is said, and kept offline."""
+    track: str | None = None
+    """Other trackers, with commas between: tensorboard, trackio, mlflow, and what else Accelerate knows."""
+    tags: str | None = None
+    """Words to find the run by, with commas between."""
     quick_test: bool = False
     """Every phase for real in about 90 s with the built-in model: fewer steps, shorter and fewer sequences."""
 
@@ -92,6 +100,16 @@ class RunConfig:
         if self.cycles is not None:
             return self.cycles
         return max(len(self.pruning_strategy.split(",")), len(self.pruning_level.split(",")))
+
+    @property
+    def tag_list(self) -> tuple[str, ...]:
+        return tuple(tag.strip() for tag in (self.tags or "").split(",") if tag.strip())
+
+    def trackers(self, environment: Mapping[str, str]) -> tuple[str, ...]:
+        """Names of the trackers that follow the run; ``environment`` is asked for WANDB_MODE."""
+        named = tuple(name.strip() for name in (self.track or "").split(",") if name.strip())
+        wandb = self.wandb or self.online or bool(environment.get("WANDB_MODE"))
+        return (("wandb",) if wandb and "wandb" not in named else ()) + named
 
     @classmethod
     def quick(cls) -> RunConfig:

@@ -5,26 +5,24 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
-import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from neural_plasticity.config import RunConfig, from_json
 from neural_plasticity.errors import InputError, RecordError, TrainingError
 from neural_plasticity.events import Event, LogLine, PhaseEnded, RunEnded, RunState
 from neural_plasticity.record import RecordWriter, open_run
 from neural_plasticity.record.sinks import Sink, fan_out
+from neural_plasticity.render.browser import open_in_browser
 from neural_plasticity.render.console import ConsoleView
-from neural_plasticity.render.page import write_page
+from neural_plasticity.render.page import PAGE_NAME, write_page
 
 if TYPE_CHECKING:
     from neural_plasticity.experiment import Experiment
 
 CHECKPOINTS = "checkpoints"
-PAGE = "dashboard.html"
 
 
 class PageSink:
@@ -36,10 +34,27 @@ class PageSink:
     def handle(self, event: Event) -> None:
         if isinstance(event, PhaseEnded | RunEnded):
             with open_run(self.run_dir) as run:
-                write_page(run, self.run_dir / PAGE)
+                write_page(run, self.run_dir / PAGE_NAME)
 
     def close(self) -> None:
         """The page is complete after every write."""
+
+
+class FiguresSink:
+    """Draws the PNG figures when the run has ended, however it did."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+
+    def handle(self, event: Event) -> None:
+        if isinstance(event, RunEnded):
+            from neural_plasticity.render.figures import save_figures  # imports Matplotlib, which takes a while
+
+            with open_run(self.run_dir) as run:
+                save_figures(run, self.run_dir)
+
+    def close(self) -> None:
+        """The figures are drawn once."""
 
 
 def start_run(config: RunConfig, run_dir: Path) -> int:
@@ -89,11 +104,8 @@ def _open(config: RunConfig, console: ConsoleView) -> Experiment:
 def _play(x: Experiment, record: RecordWriter, console: ConsoleView, run_dir: Path, stages_done: int) -> int:
     from neural_plasticity.experiment import checkpoints, play
 
-    sinks: list[Sink] = [console]
+    sinks = [console, *_sinks(x.config, console, run_dir)]
     console.note_files(record=record.path)
-    if x.config.use_dashboard:
-        sinks.append(PageSink(run_dir))
-        console.note_files(page=run_dir / PAGE)
     for note in record.notes:
         console.handle(LogLine(message=note, level="warning"))
     ending: RunEnded | None = None
@@ -105,8 +117,28 @@ def _play(x: Experiment, record: RecordWriter, console: ConsoleView, run_dir: Pa
             elif isinstance(event, RunEnded):
                 ending = event
     if x.config.use_dashboard and not x.config.no_browser:
-        _open_browser(run_dir / PAGE)
+        open_in_browser(run_dir / PAGE_NAME)
     return {"finished": 0, "stopped": 130}.get(ending.state if ending else "failed", 2)
+
+
+def _sinks(config: RunConfig, console: ConsoleView, run_dir: Path) -> list[Sink]:
+    """What follows the run beside the console: page, figures, trackers."""
+    sinks: list[Sink] = []
+    if config.use_dashboard:
+        sinks.append(PageSink(run_dir))
+        console.note_files(page=run_dir / PAGE_NAME)
+    if not config.no_visualize:
+        sinks.append(FiguresSink(run_dir))
+        console.note_files(figures=run_dir / "complete_process.png")
+    if names := config.trackers(os.environ):
+        from neural_plasticity.trackers import TrackedRun, open_trackers
+
+        def say(message: str, level: Literal["info", "warning"] = "warning") -> None:
+            console.handle(LogLine(message=message, level=level))
+
+        mode = "online" if config.online else None
+        sinks += open_trackers(names, TrackedRun(run_dir, mode=mode, tags=config.tag_list), say)
+    return sinks
 
 
 def _to_an_end(events: Iterator[Event], interrupts: Interrupts, run_dir: Path) -> Iterator[Event]:
@@ -158,11 +190,3 @@ class Interrupts:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-
-
-def _open_browser(page: Path) -> None:
-    """Open the page where there is a person with a browser; a missing one is no error."""
-    has_display = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    if has_display and sys.stdout.isatty():
-        with contextlib.suppress(webbrowser.Error):
-            webbrowser.open(page.resolve().as_uri())

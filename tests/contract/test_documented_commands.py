@@ -32,8 +32,9 @@ CYCLES = (
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A hub cache that holds small models under the names that the documentation uses."""
     root = tmp_path_factory.mktemp("hub")
-    build_hub_cache(root, "distilgpt2", layers=2)
-    build_hub_cache(root, "gpt2", layers=3)
+    # A short context, so that the commands' full number of steps is affordable: 650 for three cycles.
+    build_hub_cache(root, "distilgpt2", layers=2, context=128)
+    build_hub_cache(root, "gpt2", layers=2, context=64)
     return root
 
 

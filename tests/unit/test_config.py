@@ -97,3 +97,30 @@ def test_the_run_directory_carries_the_time() -> None:
     from datetime import datetime
 
     assert default_run_dir(datetime(2026, 1, 2, 3, 4, 5)) == Path("output/neural_plasticity_20260102-030405")
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "expected"),
+    [
+        ([], {}, ()),
+        (["--wandb"], {}, ("wandb",)),
+        (["--online"], {}, ("wandb",)),
+        ([], {"WANDB_MODE": "offline"}, ("wandb",)),
+        (["--track", "tensorboard, trackio"], {}, ("tensorboard", "trackio")),
+        (["--track", "wandb", "--wandb"], {}, ("wandb",)),
+    ],
+)
+def test_trackers_are_off_unless_asked_for(
+    options: list[str], environment: dict[str, str], expected: tuple[str, ...]
+) -> None:
+    command = parse(["run", *options])
+    assert isinstance(command, Run)
+    assert command.config.trackers(environment) == expected
+
+
+def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("run", "demo", "export", "sync"):
+        with pytest.raises(SystemExit) as caught:
+            parse([name, "--help"])
+        assert caught.value.code == 0
+        assert name in capsys.readouterr().out
