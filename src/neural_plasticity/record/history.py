@@ -101,9 +101,14 @@ def _state_after(event: HeadsPruned | HeadsGrown) -> HeadState:
 
 
 def seen_shape(events: Iterable[Event]) -> tuple[int, int]:
-    """(layers, heads) of the smallest grid that holds every head these events speak of; (0, 0) when none does."""
+    """(layers, heads) of the smallest grid that holds every head these events speak of; (0, 0) when none does.
+
+    As it was at the start: from the first head that was added on, the grid may be larger than it was.
+    """
     layers, heads = 0, 0
     for event in events:
+        if isinstance(event, HeadsGrown) and event.origin == "added":
+            break
         for one in _shapes_in(event):
             layers, heads = max(layers, one[0]), max(heads, one[1])
     return layers, heads

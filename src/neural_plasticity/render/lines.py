@@ -61,7 +61,7 @@ def _(event: ev.RunStarted) -> tuple[Text, ...]:
         parts.append(f"data {outside(data['name'])}")
     if "seed" in event.config:
         parts.append(f"seed {outside(event.config['seed'])}")
-    first = Text.assemble((outside(event.name), "bold"), "  ", " · ".join(parts))
+    first = Text.assemble((outside(event.name), "bold"), f"  {' · '.join(parts)}" if parts else "")
     if not event.simulated:
         return (first,)
     return first, Text("Simulated: no model was trained; every figure is made up.", style="bold yellow")
