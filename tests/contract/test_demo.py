@@ -205,6 +205,24 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_ctrl_c_leaves_a_record_of_a_stopped_run_and_its_views(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waits = iter(range(400))
+
+    def interrupted(_seconds: float) -> None:
+        if next(waits, None) is None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("neural_plasticity.dashboard.demo.time.sleep", interrupted)
+    assert main(["--pace", "3600", "--no_browser", "--output_dir", "run"]) == 130
+    with open_run(tmp_path / "run") as run:
+        assert run.summary().state == "stopped"
+    assert (tmp_path / "run" / "dashboard.html").exists()
+    assert (tmp_path / "run" / "complete_process.png").exists()
+    assert "stopped early" in capsys.readouterr().out
+
+
 def test_help_teaches_and_unknown_options_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])

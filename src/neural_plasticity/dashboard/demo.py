@@ -14,25 +14,27 @@ import tyro
 from neural_plasticity.dashboard.demo_events import simulate
 from neural_plasticity.dashboard.demo_options import Demo
 from neural_plasticity.errors import ConfigError, InputError
-from neural_plasticity.events import Event, LogLine, RunEnded
+from neural_plasticity.events import Event, LogLine, RunEnded, RunState
 from neural_plasticity.record import RecordWriter, open_run
 from neural_plasticity.record.sinks import fan_out
 from neural_plasticity.render.browser import open_in_browser
 from neural_plasticity.render.console import ConsoleView
 from neural_plasticity.render.page import PAGE_NAME, write_page
 
+INTERRUPTED = 130  # exit code
+
 __all__ = ["Demo", "main", "play", "simulate"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The demo's command line; returns the exit code: 0 done, 2 bad input (said in one line)."""
+    """The demo's command line; returns the exit code: 0 done, 2 bad input (said in one line), 130 interrupted."""
     try:
         return play(parse(sys.argv[1:] if argv is None else argv))
     except InputError as error:
         print(f"dashboard_demo: {error}", file=sys.stderr)  # noqa: T201 a command talks to the shell
         return 2
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
 
 
 def parse(arguments: Sequence[str]) -> Demo:
@@ -58,29 +60,38 @@ def play(demo: Demo) -> int:
     mode = _wandb_mode() if demo.online else None
     events = list(simulate(demo.seed, demo.cycles, level=demo.pruning_level, strategy=demo.pruning_strategy))
     run_dir = demo.output_dir or Path("output") / f"demo_{datetime.now():%Y%m%d-%H%M%S}"
+    state: RunState = "running"
     with RecordWriter.create(run_dir) as record, ConsoleView() as console:
         console.note_files(record=record.path)
         for note in record.notes:
             console.handle(LogLine(message=note, level="warning"))
         for event in fan_out(_paced(events, demo.pace), record, [console]):
             if isinstance(event, RunEnded):
+                state = event.state
                 _write_views(run_dir, console)
     if mode is not None:
         _publish(run_dir, mode)
     opened = not demo.no_browser and open_in_browser(run_dir / PAGE_NAME)
     where = "the page is open in the browser" if opened else f"open {run_dir / PAGE_NAME} in a browser"
     _say(f"Everything written in {time.perf_counter() - began:.1f} s; {where}.")
-    return 0
+    return 0 if state == "finished" else INTERRUPTED
 
 
 def _paced(events: Sequence[Event], seconds: float) -> Iterator[Event]:
-    """``events``, spread evenly over ``seconds``."""
+    """``events``, spread evenly over ``seconds``; Ctrl-C ends them with a run that was stopped."""
     began = time.monotonic()
-    for number, event in enumerate(events):
-        late = began + seconds * number / len(events) - time.monotonic()
-        if late > 0:
-            time.sleep(late)
-        yield event
+    last = Event()
+    try:
+        for number, last in enumerate(events):
+            early = began + seconds * number / len(events) - time.monotonic()
+            if early > 0:
+                time.sleep(early)
+            yield last
+    except KeyboardInterrupt:
+        yield RunEnded(
+            state="stopped", reason="interrupted", step=last.step, phase=last.phase, cycle=last.cycle,
+            phase_step=last.phase_step,
+        )  # fmt: skip
 
 
 def _write_views(run_dir: Path, console: ConsoleView) -> None:
@@ -94,7 +105,7 @@ def _write_views(run_dir: Path, console: ConsoleView) -> None:
 
 
 def _listed(paths: Iterable[Path], run_dir: Path) -> str:
-    """``RUN_DIR/: 9 PNG files: …``."""
+    """``RUN_DIR (2 PNG files: complete_process.png, …)``."""
     names = sorted(path.name for path in paths)
     return f"{run_dir} ({len(names)} PNG files: {', '.join(names)})"
 
