@@ -62,6 +62,8 @@ class Cycle:
     training: Training | None
     perplexity: Measured | None
     control_perplexity: Measured | None
+    impact: Measured | None  # test loss against the baseline, paired
+    impact_on_control: Measured | None  # test loss against the control, paired
     seconds: float  # of all its phases
 
     @property
@@ -143,6 +145,8 @@ def _cycle(
         training=_training(tuning, curves),
         perplexity=_of_model(results, "pruned"),
         control_perplexity=_of_model(results, "control"),
+        impact=_of_model(results, "comparison", "loss_difference"),
+        impact_on_control=_of_model(results, "comparison", "loss_difference_to_control"),
         seconds=sum(span.seconds for span in own),
     )
 
@@ -151,13 +155,13 @@ def _first(*values: float | None) -> float | None:
     return next((value for value in values if value is not None), None)
 
 
-def _of_model(evaluations: Sequence[Evaluation], model: str) -> Measured | None:
-    """The model's perplexity in the last of the evaluations that has one."""
+def _of_model(evaluations: Sequence[Evaluation], model: str, key: str = "perplexity") -> Measured | None:
+    """The model's figure in the last of the evaluations that has it."""
     for one in reversed(evaluations):
         found: Mapping[str, Any] = one.results.get(model) or {}
-        value = number(found, "perplexity")
+        value = number(found, key)
         if value is not None:
-            return Measured(value, number(found, "perplexity_low"), number(found, "perplexity_high"))
+            return Measured(value, number(found, f"{key}_low"), number(found, f"{key}_high"))
     return None
 
 

@@ -113,7 +113,8 @@ def merged_label(marks: Sequence[Mark]) -> str:
 def mark_of(event: Event) -> Mark:
     """A pruning or growth decision, or a stabilisation point, as a mark."""
     if isinstance(event, HeadsPruned):
-        label = f"{figures.plural(len(event.heads), 'head')} pruned by {figures.clean(event.strategy)}"
+        label = f"{figures.plural(len(event.heads), 'head')} pruned"
+        label += f" by {figures.clean(event.strategy)}" if event.strategy else ""
         return Mark(event.step, "pruned", label, event.cycle, f"{len(event.heads):,} pruned")
     if isinstance(event, HeadsGrown):
         label = f"{figures.plural(len(event.heads), 'head')} {event.origin}"

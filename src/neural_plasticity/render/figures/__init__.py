@@ -19,8 +19,12 @@ from matplotlib.figure import Figure
 from neural_plasticity.errors import InputError
 from neural_plasticity.record import Run
 from neural_plasticity.render.figures.cycles import multi_cycle_process
+from neural_plasticity.render.figures.evaluation import attention_figure, evaluation_figure
+from neural_plasticity.render.figures.heads import analysis_figure, pruning_figure
+from neural_plasticity.render.figures.metrics import metrics_figure
 from neural_plasticity.render.figures.process import complete_process
 from neural_plasticity.render.figures.style import DPI
+from neural_plasticity.render.figures.training import fine_tuning_figure, warmup_figure
 from neural_plasticity.views.cycles import cycle_numbers
 
 __all__ = ["FIGURES", "draw", "names_for", "save_figure", "save_figures"]
@@ -29,6 +33,13 @@ FIGURES: Mapping[str, Callable[[Run], Figure]] = MappingProxyType(
     {
         "complete_process": complete_process,
         "multi_cycle_process": multi_cycle_process,
+        "metrics": metrics_figure,
+        "warmup": warmup_figure,
+        "analysis": analysis_figure,
+        "pruning": pruning_figure,
+        "fine_tuning": fine_tuning_figure,
+        "evaluation": evaluation_figure,
+        "attention": attention_figure,
     }
 )
 _VECTOR = {".pdf", ".svg", ".ps", ".eps"}

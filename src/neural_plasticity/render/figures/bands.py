@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from neural_plasticity.events import PHASES
 from neural_plasticity.record import PhaseSpan
-from neural_plasticity.render.figures.style import SMALL, legend, printable, width_of, write
+from neural_plasticity.render.figures.style import SMALL, legend, printable, step_limits, width_of, write
 from neural_plasticity.views.palette import INK, MARK_COLOURS, MUTED, ink_on, phase_colour, phase_label
 from neural_plasticity.views.timeline import Boundary, Mark, Timeline, merged_label
 
@@ -139,11 +139,17 @@ def _placed(groups: Sequence[list[Mark]], low: float, high: float, inches: float
     return placed
 
 
-def event_lanes(axes: Axes, marks: Sequence[Mark], inches: float) -> None:
+def lanes_used(view: Timeline, inches: float) -> int:
+    """How many lanes the labels of all events need; 0 without events."""
+    low, high = step_limits(view.first, view.last)
+    return max((label.lane + 1 for label in arranged(view.marks, low, high, inches)), default=0)
+
+
+def event_lanes(axes: Axes, marks: Sequence[Mark], inches: float, lanes: int) -> None:
     """Every event's glyph on the lowest line, and above them the labels, merged where they would overlap."""
     axes.set_axis_off()
     low, high = axes.get_xlim()
-    axes.set_ylim(0, LANES + 1)
+    axes.set_ylim(0, lanes + 1)
     for kind in dict.fromkeys(mark.kind for mark in marks):
         steps = [mark.step for mark in marks if mark.kind == kind]
         axes.plot(

@@ -20,6 +20,7 @@ from neural_plasticity.views.heading import heading
 from neural_plasticity.views.palette import BASELINE, CONTROL, FAINT, INK, MARK_COLOURS, MEASURED, MUTED
 from neural_plasticity.views.timeline import timeline
 
+_Rows = tuple[tuple[str, str, str, float, Callable[[Cycle], Measured | None]], ...]
 _ROWS = 12  # of the table; more cycles are summed up in a line
 
 
@@ -34,12 +35,12 @@ def multi_cycle_process(run: Run) -> Figure:
     line = timeline(run, LOSSES, POINTS)
     losses = [one for one in line.series if one.name in LOSSES]
     loss_panel(sheet, line, losses, 1.6, process_header(sheet, line))
-    left, right = sheet.row(1.7, (1, 1), above=0.62)
+    left, right = sheet.row(1.7, (1, 1), above=0.7)
     _losses(left, view.cycles)
     _recovery(right, view.cycles)
-    left, right = sheet.row(1.7, (1, 1), above=0.68)
+    left, right = sheet.row(1.7, (1, 1), above=0.86)
     _heads(left, view.cycles)
-    _perplexity(right, view)
+    _impact(right, view)
     _where(sheet, view)
     _table(sheet, view.cycles)
     return sheet.finish()
@@ -92,7 +93,8 @@ def _recovery(axes: Axes, listed: Sequence[Cycle]) -> None:
         axes.bar(one.cycle, 100 * share, width=0.6, color=MEASURED, edgecolor="white")
         if len(listed) <= 12:
             inside = share > 0.25  # in the bar, where the line at 100 % does not run through it
-            write(axes, one.cycle, 100 * max(share, 0), figures.percent(share), SMALL, ha="center",
+            place = 97 * share if inside else 100 * max(share, 0)
+            write(axes, one.cycle, place, figures.percent(share), SMALL, ha="center",
                   va="top" if inside else "bottom", color="white" if inside else INK)  # fmt: skip
     axes.axhline(100, color=INK, linewidth=0.8, linestyle="--")
     axes.axhline(0, color=MUTED, linewidth=0.6)
@@ -122,27 +124,35 @@ def _heads(axes: Axes, listed: Sequence[Cycle]) -> None:
     legend(axes)
 
 
-def _perplexity(axes: Axes, view: Cycles) -> None:
-    """Test perplexity with its interval after each cycle, against the baseline and the control."""
+def _impact(axes: Axes, view: Cycles) -> None:
+    """What all cycles so far changed: paired loss differences; where there are none, perplexity beside the baseline."""
     title = "Cumulative impact"
-    rows: tuple[tuple[str, str, str, float, Callable[[Cycle], Measured | None]], ...] = (
+    paired: _Rows = (
+        ("against baseline", "o", MEASURED, -0.08, lambda one: one.impact),
+        ("against control", "s", CONTROL, 0.08, lambda one: one.impact_on_control),
+    )
+    plain: _Rows = (
         ("pruned", "o", MEASURED, -0.08, lambda one: one.perplexity),
         ("control", "s", CONTROL, 0.08, lambda one: one.control_perplexity),
     )
-    if all(one.perplexity is None for one in view.cycles):
+    rows = paired if any(one.impact is not None for one in view.cycles) else plain
+    found = [
+        (label, marker, colour, [(one.cycle + shift, figure) for one in view.cycles if (figure := of(one)) is not None])
+        for label, marker, colour, shift, of in rows
+    ]
+    if not any(points for *_, points in found):
         empty(axes, title, "No evaluation of a pruned model was recorded.")
         return
     _cycle_axis(axes, view.cycles)
-    if view.baseline is not None:
-        axes.axhline(view.baseline.value, color=BASELINE, linewidth=1.0, linestyle="--", label="baseline")
-        if view.baseline.low is not None and view.baseline.high is not None:
-            axes.axhspan(view.baseline.low, view.baseline.high, color=BASELINE, alpha=0.12, linewidth=0)
-    for label, marker, colour, shift, measured in rows:
-        known = [(one.cycle + shift, found) for one in view.cycles if (found := measured(one)) is not None]
-        if known:
-            intervals(axes, [x for x, _ in known], [found for _, found in known], colour, marker, label)
+    reference = 0.0 if rows is paired else view.baseline.value if view.baseline else None
+    if reference is not None:
+        axes.axhline(reference, color=BASELINE, linewidth=1.0, linestyle="--")
+    for label, marker, colour, points in found:
+        if points:
+            intervals(axes, [x for x, _ in points], [one for _, one in points], colour, marker, label)
     axes.margins(y=0.15)
-    panel(axes, title, "95 % intervals", x="cycle", y="test perplexity")
+    unit = "test loss difference (nats)" if rows is paired else "test perplexity"
+    panel(axes, title, "95 % intervals", x="cycle", y=unit)
     legend(axes)
 
 
@@ -167,11 +177,11 @@ def _where(sheet: Sheet, view: Cycles) -> None:
     shape = view.states.shape
     title = "When each head was pruned"
     if not view.states.size:
-        (axes,) = sheet.row(0.8, above=0.66)
+        (axes,) = sheet.row(0.8, above=0.74)
         empty(axes, title, "The run has not said its heads.")
         return
     height = min(max(0.19 * shape[0], 0.9), 3.2)
-    axes, bar = sheet.row(height, (28, 1), above=0.68, gap=0.2, right=0.75)
+    axes, bar = sheet.row(height, (28, 1), above=0.76, gap=0.2, right=0.75)
     last = max(int(view.pruned_in.max()), 1)
     scale, norm = grids.cycle_scale(last)
     grids.heat(axes, view.pruned_in, norm, scale)
@@ -216,7 +226,7 @@ def _count(value: int | None) -> str:
 def _table(sheet: Sheet, listed: Sequence[Cycle]) -> None:
     """Optimisation statistics of each cycle."""
     shown = listed if len(listed) <= _ROWS else (*listed[: _ROWS - 3], *listed[-2:])
-    (axes,) = sheet.row(0.2 * (len(shown) + 1) + 0.05, above=0.7, left=0.35)
+    (axes,) = sheet.row(0.2 * (len(shown) + 1) + 0.05, above=0.76, left=0.35)
     width, height = sheet.inches(axes)
     axes.set_axis_off()
     axes.set_xlim(0, width)

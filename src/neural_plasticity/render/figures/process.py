@@ -11,6 +11,9 @@ from neural_plasticity.record import Run
 from neural_plasticity.render.figures import bands
 from neural_plasticity.render.figures.style import (
     LABEL,
+    LEFT,
+    RIGHT,
+    WIDTH,
     Sheet,
     curve,
     empty,
@@ -61,7 +64,9 @@ def _others(sheet: Sheet, view: Timeline, run: Run, recorded: Sequence[str]) -> 
 
 def process_header(sheet: Sheet, view: Timeline) -> float:
     """Events, cycles and the phase strip, on the axis of the plots below; returns the room left over the next row."""
-    rows = [(bands.LANE_HEIGHT * (bands.LANES + 1) if view.marks else 0.0), 0.17 if view.boundaries else 0.0, 0.2]
+    inches = WIDTH - LEFT - RIGHT
+    lanes = bands.lanes_used(view, inches)
+    rows = [bands.LANE_HEIGHT * (lanes + 1) if lanes else 0.0, 0.17 if view.boundaries else 0.0, 0.2]
     legend_at, *_ = sheet.row(0.01, above=0.12)
     legend_at.set_axis_off()
     bands.phase_legend(legend_at, view)
@@ -69,10 +74,9 @@ def process_header(sheet: Sheet, view: Timeline) -> float:
         if not height:
             continue
         (axes,) = sheet.row(height, above=0.04 if number < 2 else 0.0)
-        inches = sheet.inches(axes)[0]
         step_axis(axes, view.first, view.last)
         if number == 0:
-            bands.event_lanes(axes, view.marks, inches)
+            bands.event_lanes(axes, view.marks, inches, lanes)
         elif number == 1:
             bands.cycle_row(axes, view.boundaries, view.last, inches)
         else:

@@ -120,6 +120,13 @@ class Sheet:
         self._placed.append((axes, left, top, width, height))
         return axes
 
+    def move(self, axes: Axes, left: float, width: float) -> None:
+        """Put axes elsewhere in their row."""
+        for number, (one, _, top, _, height) in enumerate(self._placed):
+            if one is axes:
+                self._placed[number] = (axes, left, top, width, height)
+                axes.set_position((left / WIDTH, 0.0, width / WIDTH, 0.1))
+
     def space(self, inches: float) -> None:
         """Leave room."""
         self._below += inches
@@ -266,10 +273,15 @@ def curve(axes: Axes, series: Series, colour: str, label: str, *, style: str = "
             )  # fmt: skip
 
 
+def step_limits(first: float, last: float) -> tuple[float, float]:
+    """A little more than the steps there are, and something where there is one."""
+    room = (last - first) * 0.01 or 0.5
+    return first - room, last + room
+
+
 def step_axis(axes: Axes, first: float, last: float, *, labelled: bool = True) -> None:
     """Global steps along x, whole numbers with thousands separated."""
-    room = (last - first) * 0.01 or 0.5
-    axes.set_xlim(first - room, last + room)
+    axes.set_xlim(step_limits(first, last))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace("-", figures.MINUS)))
     if not labelled:
