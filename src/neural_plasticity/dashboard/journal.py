@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from neural_plasticity.dashboard.draft import Draft, Grid, Position
 from neural_plasticity.errors import RecordError
 from neural_plasticity.events import Annotation, Event, LogLine, PhaseEnded, RunEnded, RunStarted, RunState
 from neural_plasticity.record import RecordWriter, Run, Sink, open_run
-from neural_plasticity.record.schema import record_path
+from neural_plasticity.record.schema import FILE_NAME
 from neural_plasticity.record.sinks import close_all, show
 
 _log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class Journal:
         self._said_forked = False
         self._waiting: list[str] | None = []  # said before the run's first event
         self.closed = False
-        existing = record_path(directory)
+        existing = directory / FILE_NAME
         again = existing.is_file() and existing.stat().st_size > 0
         # The same script run again into the same directory: its own attempt, with nothing of the earlier one in it.
         self.record = RecordWriter.reopen(directory, after_seq=0) if again else RecordWriter.create(directory)
@@ -118,12 +119,17 @@ class Journal:
             )  # fmt: skip
         return True
 
+    def alone(self) -> AbstractContextManager[Any]:
+        """No other thread in here meanwhile. A fork has one thread only, and maybe a lock that nobody will release."""
+        return self._lock if os.getpid() == self._process else nullcontext()
+
     @property
-    def run(self) -> Run:
-        """The record, for reading; a connection of this process's own."""
-        if self._reader is None or self._reader[0] != os.getpid():
-            self._reader = (os.getpid(), open_run(self.directory))
-        return self._reader[1]
+    def reader(self) -> Run:
+        """The record, for reading; a connection of this process's own, which is closed at the end of the run."""
+        with self.alone():
+            if self._reader is None or self._reader[0] != os.getpid():
+                self._reader = (os.getpid(), open_run(self.directory))
+            return self._reader[1]
 
     def end(self, state: RunState, reason: str = "", last_view: Callable[[Run], object] | None = None) -> None:
         """Record how the run ended, make ``last_view`` of it, close the sinks and the record. Once is enough."""
@@ -140,14 +146,19 @@ class Journal:
                 self._append([phase_over, ended] if here.phase else [ended])
                 if last_view is not None:
                     self._attempt(last_view)
-                close_all(self._sinks, ended, self.record)
             finally:
-                self.closed = True
-                self.record.close()
+                try:
+                    close_all(self._sinks, ended, self.record)
+                finally:
+                    self.closed = True
+                    if self._reader is not None:  # no reader: then the record becomes one plain file
+                        self._reader[1].close()
+                        self._reader = None
+                    self.record.close()
 
     def _attempt(self, view: Callable[[Run], object]) -> None:
         try:
-            with open_run(self.directory) as run:  # the other reader may be gone, this late
+            with open_run(self.directory) as run:  # the reader may be gone, this late
                 view(run)
         except Exception as error:  # the run is complete without this view of it
             self.say(f"the page was not written: {type(error).__name__}: {error}")

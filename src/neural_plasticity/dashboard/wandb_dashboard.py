@@ -19,7 +19,7 @@ from neural_plasticity.dashboard.history import History
 from neural_plasticity.dashboard.journal import Journal, end_at_exit, how, new_directory, shape_in
 from neural_plasticity.errors import InputError, RecordError
 from neural_plasticity.events import Annotation, RunStarted, RunState
-from neural_plasticity.record import Run, annotate
+from neural_plasticity.record import Run, annotate, open_run
 from neural_plasticity.record.annotations import annotation
 from neural_plasticity.render.page import PAGE_NAME, write_page
 from neural_plasticity.trackers import TrackedRun, chosen_mode, open_trackers
@@ -100,8 +100,8 @@ class WandbDashboard:
 
     @property
     def run(self) -> Run:
-        """The record as `open_run` gives it: series, heads, decisions, everything."""
-        return self._journal.run
+        """The record, opened anew: series, heads, decisions, everything. Its own connection; close it or let it go."""
+        return open_run(self.output_dir)
 
     @property
     def experiment_name(self) -> str:
@@ -160,7 +160,8 @@ class WandbDashboard:
 
     @property
     def _seen(self) -> History:
-        self._history.catch_up(self.run)
+        with self._journal.alone():
+            self._history.catch_up(self._journal.reader)
         return self._history
 
     def to_pandas(self, name: str | None = None) -> pd.DataFrame:
