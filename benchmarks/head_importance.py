@@ -4,7 +4,7 @@ On the built-in model. Heads are scored on validation text and judged on test te
 fine-tuned takes as many steps on the same batches as the unpruned control. Beside each criterion stand ten random
 choices and its own inverse order, with intervals from a paired bootstrap over test sequences.
 
-    python benchmarks/head_importance.py            # about 20 minutes on two cores
+    python benchmarks/head_importance.py            # about 20 minutes on one core
     python benchmarks/head_importance.py --quick    # a try, nothing written
     python benchmarks/head_importance.py --draw     # the figure again, from the committed CSV
 """
