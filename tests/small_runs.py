@@ -47,6 +47,7 @@ def small_config(model: Path, text: Path, **changes: Any) -> RunConfig:
         "batch_size": 4,
         "sequence_length": 24,
         "stabilisation_window": 8,
+        "stabilisation_tolerance": 1e-6,
         "score_sequences": 8,
         "eval_sequences": 12,
         "device": "cpu",

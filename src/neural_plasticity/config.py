@@ -50,9 +50,9 @@ class RunConfig:
     """Peak learning rate of AdamW; it rises over the first tenth of each training phase, then stays."""
     weight_decay: float = 0.01
     """Weight decay of AdamW. Pruned heads are exempt: their parameters do not move."""
-    stabilisation_window: int = 40
-    """Warm-up: number of last steps over which the loss slope is judged."""
-    stabilisation_tolerance: float = 0.02
+    stabilisation_window: int | None = None
+    """Warm-up: number of last steps over which the loss slope is judged. Default: the latest half, at least 40."""
+    stabilisation_tolerance: float = 0.1
     """Warm-up: stable when the 95 % interval of the loss change over a window is inside ± this fraction of the loss."""
 
     score_sequences: int = 64
