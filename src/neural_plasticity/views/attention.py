@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,27 +52,29 @@ def attention(run: Run, most: int = 8) -> Attention:
     shape = tuple(min(maps[name].maps.shape[axis] for name in models) for axis in range(4))
     side = min(shape[2:])
     grids = [np.asarray(maps[name].maps[: shape[0], : shape[1], :side, :side], np.float64) for name in models]
-    known = [~np.isnan(grid).all(axis=(2, 3)) for grid in grids]
+    known: list[npt.NDArray[np.bool_]] = [np.isfinite(grid).any(axis=(2, 3)) for grid in grids]
     drift = _drift(grids[0], grids[-1]) if len(grids) > 1 else np.full(shape[:2], np.nan)
-    order = sorted(np.ndindex(*shape[:2]), key=lambda head: _rank(drift[head], [grid[head] for grid in known]))
-    chosen = sorted(order[:most])
+    chosen = _chosen(drift, known[0], most)
     heads = tuple(
         HeadPatterns(
-            HeadId(*head),
-            tuple(grid[head] if there[head] else None for grid, there in zip(grids, known, strict=True)),
+            head,
+            tuple(grid[head] if there[head].any() else None for grid, there in zip(grids, known, strict=True)),
             None if np.isnan(drift[head]) else float(drift[head]),
         )
         for head in chosen
     )
     tokens = tuple(figures.shorten(figures.clean(token), 12) for token in maps[models[0]].tokens[:side])
-    return Attention(figures.clean(prompt), tokens, tuple(models), heads, len(order) - len(chosen))
+    return Attention(figures.clean(prompt), tokens, tuple(models), heads, int(drift.size) - len(chosen))
 
 
-def _rank(drift: float, known: list[Any]) -> tuple[int, float]:
-    """Heads that can be compared come first, by drift; then those that are gone in the last model; then the rest."""
-    if not np.isnan(drift):
-        return 0, -float(drift)
-    return (1 if known[0] else 2), 0.0
+def _chosen(drift: Pattern, known: npt.NDArray[np.bool_], most: int) -> list[HeadId]:
+    """Heads that changed most, and a quarter for heads that are gone in the last model; what is left is filled up."""
+    heads = [HeadId(int(layer), int(head)) for layer, head in np.ndindex(*drift.shape)]
+    changed = sorted((one for one in heads if not np.isnan(drift[one])), key=lambda one: -float(drift[one]))
+    gone = [one for one in heads if np.isnan(drift[one]) and known[one]]
+    rest = [one for one in heads if np.isnan(drift[one]) and not known[one]]
+    kept = changed[: most - min(len(gone), most // 4)] if changed else []
+    return sorted([*kept, *gone, *rest][:most])
 
 
 def _drift(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -195,7 +195,7 @@ def _where(sheet: Sheet, view: Cycles) -> None:
     note = "hatched: pruned now"
     note += "; outlined: came back" if (view.states == HeadState.REGROWN).any() else ""
     grids.frame(axes, shape, title, note)
-    grids.colour_bar(bar, norm, "cycle (0: never)", scale)
+    grids.colour_bar(bar, norm, "cycle (0: never)", height, scale)
     bar.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
 
 

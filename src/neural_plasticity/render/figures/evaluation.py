@@ -6,6 +6,8 @@ import textwrap
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -91,8 +93,8 @@ def _table(sheet: Sheet, view: ResultsTable) -> None:
     axes.set_axis_off()
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
-    panel(axes, "All figures", f"on {view.sequences:,} test sequences, {view.tokens:,} tokens; 95 % intervals",
-          grid=False)  # fmt: skip
+    counted = f"on {view.sequences:,} test sequences, {view.tokens:,} tokens"
+    panel(axes, "All figures", f"{counted}; 95 % intervals (speed: spread of the repeats)", grid=False)
     axes.set_axis_off()
     columns = (*view.models, "change")
     name_room, change_room = 1.6, 0.75
@@ -123,7 +125,7 @@ def _paragraph(sheet: Sheet, lines: list[str], above: float) -> None:
     axes.set_ylim(len(lines), 0)
     axes.set_xlim(0, 1)
     for number, line in enumerate(lines):
-        write(axes, 0, number + 0.5, line, LABEL, va="center", bold=number == 0 and above < 0.2)
+        write(axes, 0, number + 0.5, line, LABEL, va="center")
 
 
 def _wrapped(text: str, inches: float, size: float, *, mono: bool) -> list[str]:
@@ -132,7 +134,7 @@ def _wrapped(text: str, inches: float, size: float, *, mono: bool) -> list[str]:
     lines = [
         part
         for line in text.replace("\t", "    ").split("\n")
-        for part in (textwrap.wrap(line, max(int(inches / letter), 8), drop_whitespace=False) or [""])
+        for part in (textwrap.wrap(line, max(int(inches / letter), 8)) or [""])
     ]
     return [line.rstrip() for line in lines]
 
@@ -188,7 +190,7 @@ def attention_figure(run: Run) -> Figure:
         return sheet.finish()
     columns = 4
     size = 1.3
-    norm = grids.Normalize(0.0, 1.0)
+    norm = Normalize(0.0, 1.0)
     for start in range(0, len(view.heads), columns):
         group = view.heads[start : start + columns]
         for number, model in enumerate(view.models):
@@ -221,7 +223,7 @@ def _words(view: Attention) -> str:
 
 
 def _pattern(
-    axes: Axes, one: HeadPatterns, number: int, model: str, view: Attention, norm: grids.Normalize, *, first: bool,
+    axes: Axes, one: HeadPatterns, number: int, model: str, view: Attention, norm: Normalize, *, first: bool,
     last: bool,
 ) -> None:  # fmt: skip
     pattern = one.patterns[number]
@@ -247,10 +249,10 @@ def _pattern(
         axes.tick_params(labelbottom=False)
 
 
-def _scale(axes: Axes, norm: grids.Normalize) -> None:
+def _scale(axes: Axes, norm: Normalize) -> None:
     figure = axes.figure
     assert figure is not None
-    bar = figure.colorbar(grids.ScalarMappable(norm, ATTENTION_SCALE), cax=axes, orientation="horizontal")
+    bar = figure.colorbar(ScalarMappable(norm, ATTENTION_SCALE), cax=axes, orientation="horizontal")
     bar.outline.set_linewidth(0.4)
     axes.tick_params(labelsize=SMALL, width=0.5, length=2)
     axes.set_xlabel("attention (share of a row)", fontsize=SMALL, labelpad=2)

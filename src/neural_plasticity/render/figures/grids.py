@@ -15,7 +15,7 @@ from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from neural_plasticity.heads import BoolGrid, HeadState, StateGrid
-from neural_plasticity.render.figures.style import FONT, SMALL, panel, printable, tick
+from neural_plasticity.render.figures.style import FONT, SMALL, fitting, panel, printable, tick
 from neural_plasticity.views.palette import FAINT, IMPORTANCE_SCALE, INK, MUTED, PRUNED
 
 Grid = npt.NDArray[Any]
@@ -81,8 +81,8 @@ def range_of(values: Grid) -> Normalize:
     return Normalize(low, high)
 
 
-def colour_bar(axes: Axes, norm: Normalize, unit: str, scale: Any = IMPORTANCE_SCALE) -> None:
-    """A colour bar that fills ``axes``, with its unit."""
+def colour_bar(axes: Axes, norm: Normalize, unit: str, height: float, scale: Any = IMPORTANCE_SCALE) -> None:
+    """A colour bar that fills ``axes``, ``height`` inches tall, with its unit."""
     figure = axes.figure
     assert figure is not None
     bar = figure.colorbar(ScalarMappable(norm, scale), cax=axes)
@@ -90,7 +90,7 @@ def colour_bar(axes: Axes, norm: Normalize, unit: str, scale: Any = IMPORTANCE_S
     bar.locator = MaxNLocator(nbins=4)
     bar.formatter = FuncFormatter(tick)
     bar.update_ticks()
-    _bar_look(axes, unit)
+    _bar_look(axes, fitting(unit, height + 0.2, SMALL))
 
 
 def cycle_scale(last: int) -> tuple[ListedColormap, BoundaryNorm]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -33,7 +34,9 @@ def analysis_figure(run: Run) -> Figure:
         (axes,) = sheet.row(2.0)
         empty(axes, "Head importance", view.empty)
         return sheet.finish()
-    shown = [name for name in ("entropy", "gradient", "combined") if name in view.names] or list(view.names[:3])
+    shown: list[str] = [name for name in ("entropy", "gradient", "combined") if name in view.names] or list(
+        view.names[:3]
+    )
     scales = {name: _common(view, name) for name in view.names}
     for number, one in enumerate(view.rounds):
         _round(sheet, one, shown, scales, first=number == 0)
@@ -45,13 +48,13 @@ def analysis_figure(run: Run) -> Figure:
     return sheet.finish()
 
 
-def _common(view: Analysis, name: str) -> grids.Normalize:
+def _common(view: Analysis, name: str) -> Normalize:
     """One colour range for a criterion over all cycles, so that they compare."""
     values = [one.values[~one.pruned].ravel() for each in view.rounds for one in each.maps if one.name == name]
     return grids.range_of(np.concatenate(values))
 
 
-def _round(sheet: Sheet, one: Measured, names: list[str], scales: dict[str, grids.Normalize], *, first: bool) -> None:
+def _round(sheet: Sheet, one: Measured, names: list[str], scales: dict[str, Normalize], *, first: bool) -> None:
     layers = max((each.values.shape[0] for each in one.maps), default=1)
     widths = [width for _ in range(_CRITERIA) for width in (1.0, 0.045)]
     row = sheet.row(_height(layers), widths, above=0.42 if first else 0.8, gap=0.0)
@@ -77,13 +80,13 @@ def _third(sheet: Sheet, axes: Axes, bar: Axes, place: int) -> None:
     sheet.move(bar, 0.6 + place * room + room - 0.8, 0.08)
 
 
-def _map(axes: Axes, bar: Axes, one: ScoreMap, norm: grids.Normalize, where: str, *, first: bool) -> None:
+def _map(axes: Axes, bar: Axes, one: ScoreMap, norm: Normalize, where: str, *, first: bool) -> None:
     grids.heat(axes, np.where(one.pruned, np.nan, one.values), norm)
     unknown = ~np.isfinite(one.values) & ~one.pruned
     grids.states(axes, np.where(one.pruned, HeadState.PRUNED, HeadState.ACTIVE).astype(np.int8))
     grids.cells(axes, unknown, facecolor="none", edgecolor=MUTED, linestyle=":", linewidth=0.8, gid="unmeasured")
-    grids.frame(axes, one.values.shape, one.label, where, y=first)
-    grids.colour_bar(bar, norm, one.unit)
+    grids.frame(axes, one.values.shape, one.label, where if first else "", y=first)
+    grids.colour_bar(bar, norm, one.unit, _height(one.values.shape[0]))
 
 
 def _footnote(sheet: Sheet, view: Analysis, left_out: int) -> None:
@@ -124,8 +127,7 @@ def _decision(sheet: Sheet, one: PruningDecision, *, first: bool) -> None:
         known = np.where(gone | (one.states < 0), np.nan, one.score)
         norm = grids.range_of(known)
         grids.heat(axes, known, norm)
-        unit = f"{one.score_label}: {one.score_unit}" if one.score_unit else one.score_label
-        grids.colour_bar(bar, norm, unit or "score")
+        grids.colour_bar(bar, norm, one.score_unit or one.score_label or "score", _height(len(one.before)))
     grids.cells(axes, gone, facecolor="#E4E4E4", edgecolor="#9A9A9A", hatch="....", linewidth=0, gid="gone")
     # The head that goes keeps its colour under the hatch: the score is why it goes.
     grids.cells(
@@ -163,7 +165,7 @@ def _layers(axes: Axes, one: PruningDecision) -> None:
     if len(rows) <= 16:
         for row in rows:
             text = f"{one.before[row]} → {one.after[row]}" if gone[row] else f"{one.before[row]}"
-            write(axes, one.before[row], row, f" {text}", SMALL, va="center")
+            write(axes, float(one.before[row]), float(row), f" {text}", SMALL, va="center")
     axes.set_xlim(0, max(int(one.before.max(initial=1)) * 1.32, 1))
     axes.set_ylim(len(rows) - 0.5, -0.5)
     for axis in (axes.xaxis, axes.yaxis):
@@ -183,8 +185,8 @@ def _architecture(sheet: Sheet, view: Pruning) -> None:
     )  # fmt: skip
     if len(layers) <= 24:
         for layer in layers:
-            write(axes, layer, view.present[layer], f"{view.now[layer]}/{view.present[layer]}", SMALL, ha="center",
-                  va="bottom")  # fmt: skip
+            text = f"{view.now[layer]}/{view.present[layer]}"
+            write(axes, float(layer), float(view.present[layer]), text, SMALL, ha="center", va="bottom")
     axes.set_xlim(-0.6, len(layers) - 0.4)
     axes.set_ylim(0, max(float(view.present.max(initial=1)) * 1.25, 1))
     for axis in (axes.xaxis, axes.yaxis):

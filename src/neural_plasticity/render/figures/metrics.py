@@ -47,7 +47,7 @@ def metrics_figure(run: Run) -> Figure:
         drawers.append(Measurements("", "", 0.0, ()))
     process_header(sheet, view.timeline)
     for pair in list(pairwise(drawers))[::2]:
-        for axes, what in zip(sheet.row(1.15, (1, 1), above=0.6, gap=0.75), pair, strict=True):
+        for axes, what in zip(sheet.row(1.15, (1, 1), above=0.74, gap=0.75), pair, strict=True):
             _draw(axes, what, view)
     sheet.space(0.3)
     return sheet.finish()

@@ -146,9 +146,9 @@ def _recovery(axes: Axes, one: Recovery, view: FineTuning, limits: tuple[float, 
     axes.yaxis.set_major_formatter(FuncFormatter(tick))
     if view.baseline is not None and np.isfinite(view.baseline):
         axes.axhline(view.baseline, color=BASELINE, linewidth=0.9, linestyle=(0, (1, 1.5)))
-    for value, style in ((one.loss_before, "--"), (one.loss_pruned, "-.")):
+    for value, colour, style in ((one.loss_before, INK, "--"), (one.loss_pruned, MARK_COLOURS["pruned"], "-.")):
         if value is not None and np.isfinite(value):
-            axes.axhline(value, color=MARK_COLOURS["pruned"], linewidth=0.9, linestyle=style)
+            axes.axhline(value, color=colour, linewidth=0.9, linestyle=style)
     if one.training is not None:
         curve(axes, one.training, MUTED, "training", width=0.5, alpha=0.6 if one.smooth else 1.0)
     if one.smooth is not None:
@@ -175,7 +175,7 @@ def _key(sheet: Sheet, left_out: int) -> None:
         Line2D([], [], color=MUTED, linewidth=0.6, label="training"),
         Line2D([], [], color=INK, linewidth=1.2, label="smoothed"),
         Line2D([], [], color=MEASURED, marker="o", markersize=3, linewidth=1, label="validation"),
-        Line2D([], [], color=MARK_COLOURS["pruned"], linestyle="--", label="before pruning"),
+        Line2D([], [], color=INK, linestyle="--", label="before pruning"),
         Line2D([], [], color=MARK_COLOURS["pruned"], linestyle="-.", label="after pruning"),
         Line2D([], [], color=BASELINE, linestyle=(0, (1, 1.5)), label="baseline"),
     ]
