@@ -50,9 +50,25 @@ def test_heads_kept_by_a_protection_are_said_too() -> None:
     assert "kept L0H1: rank 2; kept: layer 0 would fall under 1 active head(s)" in said(event)
 
 
+def test_heads_without_any_reason_are_named_in_one_line() -> None:
+    """A training script may say no more than which heads; nothing is made up, and no line repeats that."""
+    heads = (HeadId(0, 2), HeadId(1, 3))
+    assert said(ev.HeadsPruned(heads=heads, strategy="")) == ["2 heads pruned: L0H2, L1H3"]
+    assert said(ev.HeadsGrown(heads=heads, loss_before=2.0, loss_after=1.5)) == [
+        "2 heads regrown: L0H2, L1H3; loss 2.000 → 1.500 (−0.500)"
+    ]
+    assert said(ev.HeadsPruned(heads=(), strategy="entropy")) == ["0 heads pruned by entropy"]
+    some = said(ev.HeadsPruned(heads=heads, strategy="entropy", reasons={"0.2": "weak"}))
+    assert some == ["pruned L0H2: weak", "pruned L1H3: no reason recorded", "2 heads pruned by entropy"]
+
+
+def test_a_script_that_does_not_know_its_model_says_nothing_about_it() -> None:
+    assert said(ev.RunStarted(name="mine", shape=(0, 0), config={})) == ["mine"]
+
+
 def test_a_large_decision_is_cut_and_counts_what_it_leaves_out() -> None:
     heads = tuple(HeadId(0, head) for head in range(40))
-    told = said(ev.HeadsPruned(heads=heads, strategy="random"))
+    told = said(ev.HeadsPruned(heads=heads, strategy="random", rule="drawn at random"))
     assert len(told) == MOST_HEADS + 2
     assert told[-2:] == ["… and 28 more heads", "40 heads pruned by random"]
 

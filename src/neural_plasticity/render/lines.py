@@ -21,6 +21,7 @@ from neural_plasticity.views.results import number, results_table
 
 MOST_HEADS = 12  # heads of one decision that get a line of their own; the record has the rest
 LONGEST_TEXT = 160
+NO_REASON = "no reason recorded"
 WORTH_SAYING_SECONDS = 5.0  # a shorter phase that has nothing to report ends without a line
 
 _LEVEL_STYLES: Mapping[str, str] = {"debug": "dim", "info": "", "warning": "yellow", "error": "bold red"}
@@ -147,11 +148,12 @@ def _range(grid: FloatGrid) -> str:
 
 @lines.register
 def _(event: ev.HeadsPruned) -> tuple[Text, ...]:
+    reasons = [(head, why_pruned(event, head)) for head in event.heads[:MOST_HEADS]]
     told = [
-        Text.assemble(where(event), ("pruned ", f"bold {PRUNED}"), (str(head), "bold"), f": {why_pruned(event, head)}")
-        for head in event.heads[:MOST_HEADS]
+        Text.assemble(where(event), ("pruned ", f"bold {PRUNED}"), (str(head), "bold"), f": {why}")
+        for head, why in _unless_unknown(reasons)
     ]
-    if len(event.heads) > MOST_HEADS:
+    if told and len(event.heads) > MOST_HEADS:
         told.append(where(event).append(f"… and {len(event.heads) - MOST_HEADS:,} more heads", style="dim"))
     told += _kept(event)
     text = where(event).append(f"{figures.plural(len(event.heads), 'head')} pruned")
@@ -159,24 +161,40 @@ def _(event: ev.HeadsPruned) -> tuple[Text, ...]:
         text.append(f" by {outside(event.strategy)}")
     if event.level is not None:
         text.append(f" at level {figures.significant(event.level, 2)}")
+    text.append("" if _unless_unknown(reasons) else _named(event.heads))
     return *told, text.append(_loss_step(event.loss_before, event.loss_after))
 
 
 @lines.register
 def _(event: ev.HeadsGrown) -> tuple[Text, ...]:
     style = f"bold {REGROWN if event.origin == 'regrown' else ADDED}"
-    told = []
-    for head in event.heads[:MOST_HEADS]:
-        why = (
-            _reason(event.reasons, head) or _score_of(event.score, head) or outside(event.rule) or "no reason recorded"
+    reasons = [
+        (
+            HeadId(*head),
+            _reason(event.reasons, head) or _score_of(event.score, head) or outside(event.rule) or NO_REASON,
         )
-        told.append(Text.assemble(where(event), (f"{event.origin} ", style), (str(HeadId(*head)), "bold"), f": {why}"))
-    if len(event.heads) > MOST_HEADS:
+        for head in event.heads[:MOST_HEADS]
+    ]
+    told = [
+        Text.assemble(where(event), (f"{event.origin} ", style), (str(head), "bold"), f": {why}")
+        for head, why in _unless_unknown(reasons)
+    ]
+    if told and len(event.heads) > MOST_HEADS:
         told.append(where(event).append(f"… and {len(event.heads) - MOST_HEADS:,} more heads", style="dim"))
     text = where(event).append(f"{figures.plural(len(event.heads), 'head')} {event.origin}")
     if event.strategy:
         text.append(f" by {outside(event.strategy)}")
+    text.append("" if told else _named(event.heads))
     return *told, text.append(_loss_step(event.loss_before, event.loss_after))
+
+
+def _unless_unknown(reasons: list[tuple[HeadId, str]]) -> list[tuple[HeadId, str]]:
+    """Each head with its reason; none at all where a script gave no reason for any."""
+    return reasons if any(why != NO_REASON for _, why in reasons) else []
+
+
+def _named(heads: tuple[HeadId, ...]) -> str:
+    return f": {figures.head_list(heads)}" if heads else ""
 
 
 def _kept(event: ev.HeadsPruned) -> list[Text]:
@@ -201,7 +219,7 @@ def why_pruned(event: ev.HeadsPruned, head: HeadId) -> str:
         parts.append(f"rank {int(event.rank[head[0], head[1]]) + 1} of {eligible}")
     if event.threshold is not None:
         parts.append(f"threshold {figures.significant(event.threshold)}")
-    return ", ".join(part for part in parts if part) or outside(event.rule) or "no reason recorded"
+    return ", ".join(part for part in parts if part) or outside(event.rule) or NO_REASON
 
 
 def _reason(reasons: Mapping[str, str], head: HeadId) -> str:
