@@ -12,6 +12,7 @@ from pathlib import Path
 import tyro
 
 from neural_plasticity.dashboard.demo_events import simulate
+from neural_plasticity.dashboard.demo_figures import Draughtsmen
 from neural_plasticity.dashboard.demo_options import Demo
 from neural_plasticity.errors import ConfigError, InputError
 from neural_plasticity.events import Event, LogLine, RunEnded, RunState
@@ -61,14 +62,14 @@ def play(demo: Demo) -> int:
     events = list(simulate(demo.seed, demo.cycles, level=demo.pruning_level, strategy=demo.pruning_strategy))
     run_dir = demo.output_dir or Path("output") / f"demo_{datetime.now():%Y%m%d-%H%M%S}"
     state: RunState = "running"
-    with RecordWriter.create(run_dir) as record, ConsoleView() as console:
+    with RecordWriter.create(run_dir) as record, Draughtsmen() as draughtsmen, ConsoleView() as console:
         console.note_files(record=record.path)
         for note in record.notes:
             console.handle(LogLine(message=note, level="warning"))
         for event in fan_out(_paced(events, demo.pace), record, [console]):
             if isinstance(event, RunEnded):
                 state = event.state
-                _write_views(run_dir, console)
+                _write_views(run_dir, console, draughtsmen)
     if mode is not None:
         _publish(run_dir, mode)
     opened = not demo.no_browser and open_in_browser(run_dir / PAGE_NAME)
@@ -94,14 +95,11 @@ def _paced(events: Sequence[Event], seconds: float) -> Iterator[Event]:
         )  # fmt: skip
 
 
-def _write_views(run_dir: Path, console: ConsoleView) -> None:
+def _write_views(run_dir: Path, console: ConsoleView, draughtsmen: Draughtsmen) -> None:
     """The page and the figures, from the record; the closing summary then names them."""
-    from neural_plasticity.render.figures import save_figures  # Matplotlib takes a moment to load
-
     with open_run(run_dir) as run:
         console.note_files(page=write_page(run, run_dir / PAGE_NAME))
-        written = save_figures(run, run_dir)
-    console.note_files(figures=_listed(written, run_dir))
+    console.note_files(figures=_listed(draughtsmen.save_figures(run_dir), run_dir))
 
 
 def _listed(paths: Iterable[Path], run_dir: Path) -> str:

@@ -50,6 +50,8 @@ class World:
     worth: FloatGrid = field(init=False)
     kind: npt.NDArray[np.int64] = field(init=False)
     sharpness: FloatGrid = field(init=False)
+    second: npt.NDArray[np.int64] = field(init=False)  # the kind of attention that a head has taken over …
+    taken_over: FloatGrid = field(init=False)  # … and how much of its own it has given up for that
     lasting: float = field(default=0.0, init=False)
     passing: float = field(default=0.0, init=False)
 
@@ -67,6 +69,7 @@ class World:
         # A model of many heads spreads the same work over more of them.
         self.worth = self.rng.lognormal(np.log(0.011), 0.55, shape) * by_kind * by_layer * 48 / (shape[0] * shape[1])
         self.sharpness = self.rng.uniform(0.7, 1.5, shape)
+        self.second, self.taken_over = self.kind.copy(), np.zeros(shape)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -94,6 +97,12 @@ class World:
     def prune(self, heads: Sequence[HeadId]) -> None:
         """Take heads away. Heads lean on each other, so the damage is more than the sum of their worth."""
         self.active &= ~grid_of(heads, self.shape)
+        for layer in {head.layer for head in heads}:  # one that is left takes over some of the work
+            left = np.flatnonzero(self.active[layer])
+            if left.size:
+                heir = HeadId(layer, int(self.rng.choice(left)))
+                self.second[heir] = self.kind[next(head for head in heads if head.layer == layer)]
+                self.taken_over[heir] = 0.6
         damage = 2.2 * (1 + 2.0 * self.sparsity) * float(sum(self.worth[head] for head in heads))
         self.passing += 0.78 * damage
         self.lasting += 0.22 * damage
@@ -117,6 +126,7 @@ class World:
         self.active = np.pad(self.active, pad)
         self.worth = np.pad(self.worth, pad, constant_values=np.nan)
         self.kind = np.pad(self.kind, pad)
+        self.second, self.taken_over = np.pad(self.second, pad), np.pad(self.taken_over, pad)
         self.sharpness = np.pad(self.sharpness, pad, constant_values=1.0)
         self.active[head] = True
         self.worth[head] = 1.6 * benefit
@@ -188,7 +198,9 @@ class World:
             taste[layer, head] = np.random.default_rng([self.seed, layer, head, number]).normal(
                 0, 0.5, (length, length)
             )
-        logits = self.sharpness[..., None, None] * patterns[self.kind] + taste
+        share = self.taken_over[..., None, None]
+        pattern = (1 - share) * patterns[self.kind] + share * patterns[self.second]
+        logits = self.sharpness[..., None, None] * pattern + taste
         logits = np.where(np.tri(length, dtype=bool), logits, -np.inf)
         weights = np.exp(logits - logits.max(-1, keepdims=True))
         return weights / weights.sum(-1, keepdims=True)
