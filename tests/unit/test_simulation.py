@@ -116,6 +116,8 @@ def test_pruning_costs_training_heals_and_intervals_hold_their_figure(run: list[
                     assert figures[f"{name}_low"] < value < figures[f"{name}_high"]
     last = of(ev.Evaluation, run)[-1].results
     assert last["control"]["loss"] < last["pruned"]["loss"]
+    difference = last["pruned"]["loss"] - last["baseline"]["loss"]
+    assert last["comparison"]["loss_difference"] == pytest.approx(difference)
     assert last["pruned"]["sparsity"] == pytest.approx(of(ev.StepMetrics, run)[-2].metrics["sparsity"])
 
 
