@@ -135,8 +135,8 @@ class BackgroundSink:
                 # The event in hand was not shown either, unless it was the closing that failed.
                 self.skipped += len(self._queue) + (not self._closing or bool(self._queue))
                 self._queue.clear()
-            what = str(failure).strip().splitlines()
-            self._line(f"{self.name} is switched off: {type(failure).__name__}{': ' + what[0] if what else ''}")
+            said = str(failure).strip().partition("\n")[0]
+            self._line(f"{self.name} is switched off: {type(failure).__name__}{': ' if said else ''}{said}")
         finally:
             self._over.set()
 

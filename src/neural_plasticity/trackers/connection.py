@@ -51,10 +51,11 @@ def chosen_mode(mode: str | None, environment: Mapping[str, str] = os.environ) -
     return found
 
 
-def init_run(mode: Mode, say: Say, log_in: bool = True, **arguments: Any) -> Any:
+def init_run(mode: Mode, say: Say, log_in: bool = True, finish_seconds: float = 0.0, **arguments: Any) -> Any:
     """A wandb run in this mode, or offline when online cannot be had, which is then said.
 
-    At most ``PROBE_SECONDS`` + ``INIT_SECONDS`` pass, twice when a server accepts the first and then goes silent.
+    ``finish_seconds`` bounds the last upload, at ``finish()`` and when the process exits (0: no bound). At most
+    ``PROBE_SECONDS`` + ``INIT_SECONDS`` (and wandb's own few seconds of grace) pass before the run goes on offline.
     """
     import wandb
 
@@ -62,6 +63,7 @@ def init_run(mode: Mode, say: Say, log_in: bool = True, **arguments: Any) -> Any
         silent=True,
         console="off",  # the console view draws over its own lines; the log is in the record and on the page
         init_timeout=INIT_SECONDS,
+        finish_timeout=finish_seconds,
         x_transaction_log_flush_interval=1,  # else a killed process loses its last 15 s offline
     )
     arguments |= {"settings": settings, "reinit": "create_new"}
@@ -70,7 +72,7 @@ def init_run(mode: Mode, say: Say, log_in: bool = True, **arguments: Any) -> Any
         try:
             return wandb.init(mode="online", **arguments)
         except Exception as error:  # wandb's own, the network's, and whatever else a server can provoke
-            why_not = _one_line(error)
+            why_not = one_line(error)
     if why_not:
         say(f"Weights & Biases: {why_not}. Offline instead; the run goes on.")
         mode = "offline"
@@ -111,9 +113,11 @@ def unreachable(server: str, seconds: float) -> str:
             return ""  # somebody answers; whether to trust the certificate is for wandb's own settings
         return f"{server} cannot be reached ({error.reason})"
     except (OSError, ValueError) as error:
-        return f"{server} does not answer ({_one_line(error)})"
+        return f"{server} does not answer ({one_line(error)})"
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
+    """What happened: the kind of error and the first line of what it says."""
     lines = str(error).strip().splitlines()
-    return lines[0].strip().rstrip(".") if lines else type(error).__name__
+    said = lines[0].strip().rstrip(".") if lines else ""
+    return f"{type(error).__name__}: {said}" if said and said != "<no message>" else type(error).__name__

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from neural_plasticity.events import HeadsGrown, HeadsPruned
 from neural_plasticity.heads import FloatGrid, HeadId, grid_of
@@ -51,18 +52,17 @@ def grid_figure(
     style = {"facecolor": "none", "edgecolor": MARK_COLOURS["pruned"], "linewidth": 1.8, "zorder": 3}
     grids.cells(axes, grid_of(inside, shape), **style)
     grids.frame(axes, shape, unit, note)
-    grids.colour_bar(bar, norm, unit)
+    grids.colour_bar(bar, norm, unit, height)
     sheet.space(0.35)
     return sheet.finish()
 
 
-def picture(figure: Figure) -> Any:
-    """The figure as a PIL image, small enough to be looked at in a browser by the dozen."""
-    import io
+def picture(figure: Figure) -> npt.NDArray[np.uint8]:
+    """The figure as pixels (height, width, RGB), few enough to be looked at in a browser by the dozen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
-    buffer.seek(0)
-    return Image.open(buffer)
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels: npt.NDArray[np.uint8] = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    return pixels[..., :3].copy()

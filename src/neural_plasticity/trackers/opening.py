@@ -15,6 +15,7 @@ from neural_plasticity.trackers.wandb_sink import WandbSink
 
 PROJECT = "neural-plasticity"
 WANDB = "wandb"
+SYNC_SECONDS = 600.0  # for the upload, when somebody waits for nothing else
 # Large, or of no use later; the page that W&B gets shows the first two.
 IGNORED: tuple[type[Event], ...] = (AttentionMaps, Embedding, Progress, LogLine)
 
@@ -35,6 +36,7 @@ class TrackedRun:
     tags: tuple[str, ...] = ()
     notes: str = ""
     log_in: bool = True
+    finish_seconds: float = 45.0  # for W&B's last upload; less than a sink has to close
     at_exit: Callable[[], object] | None = None
 
 
@@ -75,13 +77,12 @@ def sync(run_dir: Path | str, to: str = WANDB, *, tracked: TrackedRun | None = N
     Raises:
         RecordError: there is no record.
         ConfigError: no such tracker, or its package is not installed.
-        TrackerError: the tracker broke off.
     """
     info = replace(tracked, run_dir=Path(run_dir)) if tracked else TrackedRun(Path(run_dir))
     if to == WANDB and not connection.wandb_installed():
         raise ConfigError(f"--to {to}: Weights & Biases is not installed: {connection.GET_WANDB}")
     with open_run(run_dir) as run:
-        info = replace(info, run_dir=run.path.resolve().parent)
+        info = replace(info, run_dir=run.path.resolve().parent, finish_seconds=SYNC_SECONDS)
         make = _factory(to, info, say)
         if make is None:
             raise ConfigError(f"--to {to}: WANDB_MODE is disabled; expected online or offline.")

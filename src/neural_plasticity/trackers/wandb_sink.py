@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from neural_plasticity.trackers.opening import TrackedRun
 
 Panels = dict[str, Any]
+_OVERVIEWS = ("complete_process", "multi_cycle_process")  # the rest is on the page
 
 
 class WandbSink:
@@ -50,6 +51,7 @@ class WandbSink:
         self._mode = connection.chosen_mode(tracked.mode)
         self._run: Any = None
         self._sections: set[str] = set()
+        self._left_out: set[str] = set()
         self._samples: list[TextSample] = []
         self._changes: list[HeadsPruned | HeadsGrown] = []
         self._heading = Heading("", "", False)
@@ -60,8 +62,9 @@ class WandbSink:
         if self._run is None:
             self._begin(event)
         kind = next((kind for kind in _PANELS if isinstance(event, kind)), None)
-        panels = _PANELS[kind](self, event) if kind else {}
-        self._log(event, rows.numbers(event) | panels)
+        self._log(event, rows.numbers(event))
+        if kind:
+            self._panels(event, kind.kind.replace("_", " "), partial(_PANELS[kind], self, event))
 
     def close(self) -> None:
         """Send what is left, and finish the run."""
@@ -82,6 +85,7 @@ class WandbSink:
             self._mode,
             self._say,
             tracked.log_in,
+            tracked.finish_seconds,
             project=tracked.project,
             name=name,
             group=name,  # the attempts of a resumed run stand together
@@ -113,6 +117,15 @@ class WandbSink:
             self._run.define_metric(f"{name}/*", step_metric="global_step")
         place = {"global_step": event.step, "cycle": event.cycle, "phase_step": event.phase_step}
         self._run.log({**place, **values})
+
+    def _panels(self, event: Event, what: str, make: Callable[[], Panels]) -> None:
+        """What is more than numbers: one that cannot be made or sent costs itself alone."""
+        try:
+            self._log(event, make())
+        except Exception as error:
+            if what not in self._left_out:
+                self._left_out.add(what)
+                self._say(f"Weights & Biases: {what} left out: {connection.one_line(error)}")
 
     # What events become ------------------------------------------------------------------------------------------
 
@@ -160,8 +173,8 @@ class WandbSink:
     def _heatmap(self, grid: Any, title: str, unit: str, note: str, now: Sequence[HeadId] = ()) -> Any:
         if np.ndim(grid) != 2 or not np.size(grid):
             return None
-        draw = partial(images.grid_figure, self._heading, title, grid, unit, self._changes, note=note, now=now)
-        return self._attempted(f"the picture of {title}", lambda: _image(draw(), title))
+        figure = images.grid_figure(self._heading, title, grid, unit, self._changes, note=note, now=now)
+        return _image(figure, title)
 
     def _sampled(self, event: TextSample) -> Panels:
         self._samples.append(event)
@@ -191,7 +204,7 @@ class WandbSink:
 
     def _run_ended(self, event: RunEnded) -> Panels:
         self._finals(event)
-        summary = {"state": event.state, "reason": event.reason, **rows.flat(rows.plain(event.summary))}
+        summary: Panels = {"state": event.state, "reason": event.reason, **rows.flat(rows.plain(event.summary))}
         self._run.summary.update({f"result/{name}": value for name, value in summary.items()})
         return {}
 
@@ -202,15 +215,7 @@ class WandbSink:
         self._log(event, self._pending_samples(rows.section(event.phase)))
         with open_run(self._tracked.run_dir) as run:
             for name, make in _FINALS.items():
-                self._log(event, self._attempted(name, partial(make, run)) or {})
-
-    def _attempted(self, what: str, make: Callable[[], Any]) -> Any:
-        """A view that fails costs itself alone."""
-        try:
-            return make()
-        except Exception as error:
-            self._say(f"Weights & Biases: {what} was left out: {type(error).__name__}: {error}")
-            return None
+                self._panels(event, name, partial(make, run))
 
 
 def _config(event: RunStarted) -> dict[str, Any]:
@@ -258,7 +263,8 @@ def _whole_ledger(run: Run) -> Panels:
 def _figures(run: Run) -> Panels:
     from neural_plasticity.render.figures import draw, names_for
 
-    return {f"figures/{name}": _image(draw(run, name), name.replace("_", " ")) for name in names_for(run)}
+    wanted = [name for name in names_for(run) if name in _OVERVIEWS]
+    return {f"figures/{name}": _image(draw(run, name), name.replace("_", " ")) for name in wanted}
 
 
 def _page(run: Run) -> Panels:
