@@ -52,7 +52,7 @@ def attention(run: Run, most: int = 8) -> Attention:
     shape = tuple(min(maps[name].maps.shape[axis] for name in models) for axis in range(4))
     side = min(shape[2:])
     grids = [np.asarray(maps[name].maps[: shape[0], : shape[1], :side, :side], np.float64) for name in models]
-    known: list[npt.NDArray[np.bool_]] = [np.isfinite(grid).any(axis=(2, 3)) for grid in grids]
+    known = [np.asarray(np.isfinite(grid).any(axis=(2, 3))) for grid in grids]
     drift = _drift(grids[0], grids[-1]) if len(grids) > 1 else np.full(shape[:2], np.nan)
     chosen = _chosen(drift, known[0], most)
     heads = tuple(

@@ -95,5 +95,5 @@ def _measurements(run: Run, title: str, unit: str, names: tuple[str, ...], refer
             if value is not None:
                 ends = (number(comparison, f"{name}_low"), number(comparison, f"{name}_high"))
                 points.setdefault(name, []).append(Point(event.step, value, *ends))
-    empty = None if points else "Not evaluated yet: no pruned model was compared with a baseline."
+    empty = None if points else "No pruned model was compared yet."
     return Measurements(title, unit, reference, tuple((name, tuple(found)) for name, found in points.items()), empty)

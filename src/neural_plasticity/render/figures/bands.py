@@ -96,7 +96,6 @@ def cycle_row(axes: Axes, cycles: Sequence[Boundary], last: int, inches: float) 
     axes.set_axis_off()
     axes.set_ylim(0, 1)
     low, high = axes.get_xlim()
-    axes.vlines([one.step for one in cycles], 0.1, 0.9, colors=MUTED, linewidth=0.7)
     taken = -1.0
     for one, end in zip(cycles, [*(other.step for other in cycles[1:]), last], strict=False):
         left, right = ((step - low) / (high - low) * inches for step in (one.step, end))
@@ -106,6 +105,7 @@ def cycle_row(axes: Axes, cycles: Sequence[Boundary], last: int, inches: float) 
         if not text and start > taken + 0.1:
             text = str(one.cycle)
         if text and start > taken:
+            axes.vlines([one.step], 0.1, 0.9, colors=MUTED, linewidth=0.7)
             write(axes, low + start / inches * (high - low), 0.45, text, SMALL, va="center", color=INK, gid="label")
             taken = start + width_of(text, SMALL)
     axes.set_xlim(low, high)

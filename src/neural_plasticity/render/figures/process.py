@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,6 +25,7 @@ from neural_plasticity.render.figures.style import (
     step_axis,
     value_axis,
 )
+from neural_plasticity.views import figures
 from neural_plasticity.views.heading import heading
 from neural_plasticity.views.palette import CONTROL, INK, MEASURED, MUTED
 from neural_plasticity.views.timeline import Series, Timeline, thin, timeline
@@ -37,10 +39,13 @@ def complete_process(run: Run) -> Figure:
     sheet = Sheet(heading(run), "Complete process")
     recorded = run.metrics()
     view = timeline(run, (*LOSSES, "perplexity", "sparsity"), POINTS)
-    if view.empty:
+    if view.empty and not recorded:
         (axes,) = sheet.row(2.0)
         empty(axes, "Process", "Nothing recorded yet that has a place in time.")
         return sheet.finish()
+    others = {} if view.series else run.columns(recorded[:3])
+    found = [int(step) for steps, _ in others.values() for step in (steps[0], steps[-1])]
+    view = replace(view, first=min([view.first, *found]), last=max([view.last, *found]))
     by_name = {one.name: one for one in view.series}
     top = process_header(sheet, view)
     loss = loss_panel(sheet, view, [by_name[name] for name in LOSSES if name in by_name], 2.3, top)
@@ -48,18 +53,13 @@ def complete_process(run: Run) -> Figure:
     for name, label, height in (("perplexity", "Perplexity", 0.95), ("sparsity", "Heads removed", 0.75)):
         if name in by_name:
             drawn.append(_minor(sheet, view, by_name[name], label, height))
-    if not by_name:
-        drawn += _others(sheet, view, run, recorded)
+    for name, (steps, values) in others.items():  # a record with none of the usual metrics: the first few it has
+        drawn.append(_minor(sheet, view, thin(name, steps, values, POINTS), figures.clean(name), 0.9))
     for axes in drawn[:-1]:
         axes.tick_params(labelbottom=False)
     drawn[-1].set_xlabel("step", fontproperties=font(LABEL), color=INK)
     sheet.space(0.3)
     return sheet.finish()
-
-
-def _others(sheet: Sheet, view: Timeline, run: Run, recorded: Sequence[str]) -> list[Axes]:
-    """A record with none of the usual metrics: the first few that it has."""
-    return [_minor(sheet, view, thin(name, *run.series(name), POINTS), name, 0.9) for name in recorded[:3]]
 
 
 def process_header(sheet: Sheet, view: Timeline) -> float:

@@ -234,11 +234,15 @@ def legend(axes: Axes, handles: Iterable[Any] | None = None, columns: int = 8) -
         return
     above = [text for text in axes.texts if text.get_gid() in ("title", "note")]
     used = sum(width_of(text.get_text(), text.get_fontsize(), text.get_gid() == "title") + 0.1 for text in above)
-    wide = sum(width_of(printable(str(one.get_label())), SMALL) + 0.36 for one in named)
-    stacked = bool(above) and used + wide > axes.get_position().width * WIDTH
+    widths = [width_of(printable(str(one.get_label())), SMALL) + 0.36 for one in named]
+    room = axes.get_position().width * WIDTH
+    stacked = bool(above) and used + sum(widths) > room
+    if sum(widths) > room:
+        columns = max(1, int(room / max(widths)))
     if stacked:
+        lines = -(-len(named) // columns)
         for text in above:
-            text.set_position((text.get_position()[0], text.get_position()[1] + 1.9 * SMALL))
+            text.set_position((text.get_position()[0], text.get_position()[1] + (0.4 + 1.5 * lines) * SMALL))
     side: Any
     side, at = ("lower left", 0.0) if stacked else ("lower right", 1.0)
     made = axes.legend(
