@@ -34,11 +34,18 @@ def stretches(
         at_step, layout = (np.fromstring(text, dtype=np.int64, sep=",") for text in (steps, layouts))
         yield {
             name: (
-                at_step[np.isin(layout, list(at))],
-                np.frombuffer(bytes.fromhex(column), dtype="<f8").astype(np.float64),
+                _where(at_step, layout, at),
+                np.frombuffer(bytes.fromhex(column), dtype="<f8").astype(np.float64, copy=False),
             )
             for (name, at), column in zip(places.items(), data, strict=True)
         }
+
+
+def _where(steps: Array, layout: Array, places: Mapping[int, int]) -> Array:
+    """The steps of rows whose layout has the metric."""
+    has_it = np.zeros(int(layout.max()) + 1, dtype=bool)
+    has_it[[number for number in places if number < len(has_it)]] = True
+    return steps[has_it[layout]]
 
 
 def _hex_of(places: Mapping[int, int]) -> str:

@@ -49,10 +49,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _CHUNK = 2_000  # rows per query: no read lasts long, so that a writer can always reset its log
-_LAST_SEQ = (
-    "SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(seq) FROM metrics), 0)),"
-    " (SELECT count(*) FROM events) + (SELECT count(*) FROM metrics)"
-)
+_LAST_SEQ = "SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(seq) FROM metrics), 0))"
+_COUNT = "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM metrics)"  # reads the whole file: asked rarely
 STALE_SECONDS = 120.0
 
 E = TypeVar("E", bound=Event)
@@ -424,7 +422,7 @@ class Run:
             phase=phase,
             cycle=cycle,
             step=step,
-            events=int(self._query(_LAST_SEQ)[0][1]),
+            events=int(self._query(_COUNT)[0][0]),
             started=self.attempts[0].started,
             last_event=last_event,
             run_fraction=how.run_fraction if isinstance(how, Progress) else None,

@@ -14,9 +14,10 @@ from neural_plasticity.heads import StateGrid
 from neural_plasticity.record import PhaseSpan, Run
 from neural_plasticity.views.heads_at import states_at
 from neural_plasticity.views.results import number
-from neural_plasticity.views.timeline import smoothed
+from neural_plasticity.views.timeline import Curves, smoothed
 
 TUNING = "fine-tuning"
+CURVES = ("loss", "validation_loss", "tokens_per_second", "learning_rate")
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,11 @@ class Cycles:
     empty: str | None = None
 
 
-def cycles(run: Run) -> Cycles:
-    """The cycles of a run, numbered from 1; without any, ``empty`` says so."""
+def cycles(run: Run, curves: Curves | None = None) -> Cycles:
+    """The cycles of a run, numbered from 1; without any, ``empty`` says so.
+
+    ``curves``: `CURVES` as ``run.columns`` gave them, where they have been read already.
+    """
     decisions = run.decisions()
     spans = run.phases()
     numbers = cycle_numbers(decisions, spans)
@@ -99,14 +103,10 @@ def cycles(run: Run) -> Cycles:
             for head in decision.heads:
                 pruned_in[head] = decision.cycle
     evaluations = run.evaluations()
-    curves = {name: run.series(name) for name in _CURVES if name in run.metrics()} if numbers else {}
+    curves = curves if curves is not None else run.columns(CURVES) if numbers else {}
     listed = tuple(_cycle(run, number, decisions, spans, evaluations, curves) for number in numbers)
     empty = None if numbers else "No cycle recorded: nothing was pruned."
     return Cycles(listed, _of_model(evaluations, "baseline"), pruned_in, states, empty)
-
-
-_CURVES = ("loss", "tokens_per_second", "learning_rate")
-Curves = Mapping[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
 
 
 def cycle_numbers(decisions: Sequence[HeadsPruned | HeadsGrown], spans: Sequence[PhaseSpan]) -> tuple[int, ...]:
@@ -141,7 +141,7 @@ def _cycle(
         sparsity=1 - left / present if present else 0.0,
         loss_before=_first(number(summary, "loss_before_pruning"), *(one.loss_before for one in pruned)),
         loss_pruned=_first(number(summary, "loss_after_pruning"), *(one.loss_after for one in reversed(pruned))),
-        loss_after=_first(number(summary, "loss_after_fine_tuning"), _validation_at_end(run, tuning)),
+        loss_after=_first(number(summary, "loss_after_fine_tuning"), _validation_at_end(tuning, curves)),
         training=_training(tuning, curves),
         perplexity=_of_model(results, "pruned"),
         control_perplexity=_of_model(results, "control"),
@@ -165,11 +165,11 @@ def _of_model(evaluations: Sequence[Evaluation], model: str, key: str = "perplex
     return None
 
 
-def _validation_at_end(run: Run, tuning: Sequence[PhaseSpan]) -> float | None:
+def _validation_at_end(tuning: Sequence[PhaseSpan], curves: Curves) -> float | None:
     """The last validation loss inside the fine-tuning, for records without a summary of it."""
-    if not tuning or "validation_loss" not in run.metrics():
+    if not tuning or "validation_loss" not in curves:
         return None
-    steps, values = run.series("validation_loss")
+    steps, values = curves["validation_loss"]
     inside = values[(steps > tuning[0].first_step) & (steps <= tuning[-1].last_step)]
     return float(inside[-1]) if len(inside) else None
 

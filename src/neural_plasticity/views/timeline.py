@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,12 +70,20 @@ class Timeline:
         return not (self.spans or self.marks or any(len(one.steps) for one in self.series))
 
 
-def timeline(run: Run, metrics: tuple[str, ...] = ("loss", "validation_loss"), most: int = 2_000) -> Timeline:
-    """The timeline of a run's history, each metric in at most ``most`` points; metrics never recorded are left out."""
+Curves = Mapping[str, tuple[Steps, Values]]
+
+
+def timeline(
+    run: Run, metrics: tuple[str, ...] = ("loss", "validation_loss"), most: int = 2_000, curves: Curves | None = None
+) -> Timeline:
+    """The timeline of a run's history, each metric in at most ``most`` points; metrics never recorded are left out.
+
+    ``curves``: the metrics as ``run.columns`` gave them, where they have been read already.
+    """
     spans = tuple(run.phases())
     happened = [*run.decisions(), *run.events(Stabilised)]
     marks = tuple(sorted((mark_of(event) for event in happened), key=lambda mark: mark.step))
-    curves = run.columns(metrics)
+    curves = run.columns(metrics) if curves is None else curves
     series = tuple(thin(name, *curves[name], most) for name in metrics if name in curves)
     jumps = [mark.step for mark in marks if mark.kind != "stable"]
     smooth = smoothed_pieces("loss", *curves["loss"], jumps) if "loss" in curves else ()

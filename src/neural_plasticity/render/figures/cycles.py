@@ -15,7 +15,7 @@ from neural_plasticity.render.figures import grids
 from neural_plasticity.render.figures.process import LOSSES, POINTS, loss_panel, process_header
 from neural_plasticity.render.figures.style import LABEL, SMALL, Sheet, empty, fitting, legend, panel, write
 from neural_plasticity.views import figures
-from neural_plasticity.views.cycles import Cycle, Cycles, Measured, cycles
+from neural_plasticity.views.cycles import CURVES, Cycle, Cycles, Measured, cycles
 from neural_plasticity.views.heading import heading
 from neural_plasticity.views.palette import BASELINE, CONTROL, FAINT, INK, MARK_COLOURS, MEASURED, MUTED
 from neural_plasticity.views.timeline import timeline
@@ -27,12 +27,13 @@ _ROWS = 12  # of the table; more cycles are summed up in a line
 def multi_cycle_process(run: Run) -> Figure:
     """Cycle by cycle breakdown, comparison, cumulative impact and statistics of the training."""
     sheet = Sheet(heading(run), "Multi-cycle process")
-    view = cycles(run)
+    curves = run.columns(tuple(dict.fromkeys((*CURVES, *LOSSES))))
+    view = cycles(run, curves)
     if view.empty is not None:
         (axes,) = sheet.row(2.0)
         empty(axes, "Cycles", view.empty)
         return sheet.finish()
-    line = timeline(run, LOSSES, POINTS)
+    line = timeline(run, LOSSES, POINTS, curves)
     losses = [one for one in line.series if one.name in LOSSES]
     loss_panel(sheet, line, losses, 1.6, process_header(sheet, line))
     left, right = sheet.row(1.7, (1, 1), above=0.7)

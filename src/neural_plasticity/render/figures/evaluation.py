@@ -130,7 +130,8 @@ def _paragraph(sheet: Sheet, lines: list[str], above: float) -> None:
 
 def _wrapped(text: str, inches: float, size: float, *, mono: bool) -> list[str]:
     """Lines no wider than ``inches``, line breaks kept."""
-    letter = width_of("n" * 50, size, mono=mono) / 50
+    sample = "n" if mono else "a measurable loss of 1.234 to the model, 5.6 %; "
+    letter = width_of(sample * 8, size, mono=mono) / (8 * len(sample))
     lines = [
         part
         for line in text.replace("\t", "    ").split("\n")
