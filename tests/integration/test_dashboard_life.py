@@ -64,6 +64,8 @@ def in_a_script(code: str, directory: Path) -> subprocess.CompletedProcess[str]:
     [
         ("d.record_step({'loss': 1}, 5)", "finished", ""),
         ("d.record_step({'loss': 1}, 5)\n1/0", "failed", "ZeroDivisionError: division by zero"),
+        ("d.record_step({'loss': 1}, 5)\nraise KeyboardInterrupt", "stopped", "KeyboardInterrupt"),
+        ("d.record_step({'loss': 1}, 5)\nimport sys; sys.ps1 = '>'\n1/0", "finished", ""),  # at a prompt
         ("def f():\n  npl.WandbDashboard(output_dir='2', mode='disabled')\nf()\nd.set_phase('x', 5)", "finished", ""),
     ],
 )  # fmt: skip

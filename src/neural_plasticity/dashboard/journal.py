@@ -166,7 +166,8 @@ class Journal:
 
 def end_at_exit(journal: Journal, last_view: Callable[[Run], object]) -> None:
     """End a run whose script never called ``finish()``, as the script itself ended."""
-    failed = getattr(sys, "last_value", None)
+    # At a prompt or in a notebook the last error is only that of some line.
+    failed = None if hasattr(sys, "ps1") else getattr(sys, "last_value", None)
     state: RunState = "finished" if failed is None else "stopped" if isinstance(failed, KeyboardInterrupt) else "failed"
     try:
         journal.end(state, "" if failed is None else how(failed), last_view)
