@@ -392,3 +392,40 @@ def test_a_directory_of_runs_named_wandb_is_not_taken_for_the_package(
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
     assert not connection.wandb_installed()
+
+
+UNFINISHED = """
+import sys, time
+from pathlib import Path
+from neural_plasticity import events as ev
+from neural_plasticity.record import RecordWriter
+from neural_plasticity.trackers import TrackedRun, open_trackers
+run_dir = Path(sys.argv[1])
+record = RecordWriter.create(run_dir)
+def tell(event):
+    record.append(event)
+    sink.handle(event)
+def end():
+    tell(ev.RunEnded(state="failed", reason="forgot to finish"))
+    sink.close()
+    record.close()
+(sink,) = open_trackers(["wandb"], TrackedRun(run_dir, mode="offline", at_exit=end))
+tell(ev.RunStarted(name="short", shape=(2, 2), config={}))
+tell(ev.StepMetrics(step=1, phase="warmup", metrics={"loss": 2.0}))
+while sys.argv[2] == "later" and not sink.handled:
+    time.sleep(0.05)
+sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize("when", ["at once", "later"])
+def test_a_script_that_ends_without_saying_so_has_its_run_completed(tmp_path: Path, when: str) -> None:
+    """At once: before wandb was even imported. Later: wandb's own exit hook must not come first."""
+    command = [sys.executable, "-c", UNFINISHED, str(tmp_path / "run"), when]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, stdin=subprocess.DEVNULL)
+    assert done.returncode == 3
+    assert "switched off" not in done.stderr
+    assert "left out" not in done.stderr
+    found = inspected(tmp_path / "run")
+    assert found.rows_with("page/dashboard.path")
+    assert any("forgot to finish" in str(one) for one in found.all("summary"))

@@ -5,7 +5,6 @@ The only module here that imports accelerate (and with it torch), which happens 
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from neural_plasticity.errors import ConfigError
 from neural_plasticity.events import Event, HeadsGrown, HeadsPruned, RunEnded, RunStarted, TextSample
 from neural_plasticity.trackers import rows
 from neural_plasticity.trackers.background import Say
+from neural_plasticity.trackers.packages import installed
 
 if TYPE_CHECKING:
     from neural_plasticity.trackers.opening import TrackedRun
@@ -27,7 +27,7 @@ def checked_name(name: str) -> str:
     Raises:
         ConfigError: it knows no such tracker, or the tracker's package is not installed.
     """
-    if importlib.util.find_spec("accelerate") is None:
+    if not installed("accelerate"):
         raise ConfigError(f'--track {name}: needs Accelerate: pip install "neural-plasticity[trackers]"')
     from accelerate.state import PartialState
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
@@ -36,15 +36,10 @@ def checked_name(name: str) -> str:
     if name not in LOGGER_TYPE_TO_CLASS:
         raise ConfigError(f"--track {name}: expected {', '.join(known)}; several are separated by commas.")
     PartialState()  # its trackers ask it which process they are in; made in this thread, before theirs
-    if not _installed(name):
+    if not installed(name):
         get = '"neural-plasticity[trackers]"' if name in _OURS else name
         raise ConfigError(f"--track {name}: {name} is not installed: pip install {get}")
     return name
-
-
-def _installed(package: str) -> bool:
-    found = importlib.util.find_spec(package)
-    return found is not None and found.origin is not None  # a directory of that name is no package
 
 
 class AccelerateSink:

@@ -6,7 +6,6 @@ wandb itself waits 90 s for a server that does not answer, and asks for a key at
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import ssl
 import urllib.error
@@ -16,6 +15,7 @@ from typing import Any, Literal
 
 from neural_plasticity.errors import ConfigError
 from neural_plasticity.trackers.background import Say
+from neural_plasticity.trackers.packages import installed
 
 Mode = Literal["online", "offline", "disabled"]
 # The last two are wandb's own older names in WANDB_MODE.
@@ -29,12 +29,8 @@ GET_WANDB = 'pip install "neural-plasticity[wandb]"'
 
 
 def wandb_installed() -> bool:
-    """Whether wandb can be imported; a directory ``wandb`` full of runs, which looks like a package, is none."""
-    try:
-        found = importlib.util.find_spec("wandb")
-    except (ImportError, ValueError):
-        return False
-    return found is not None and found.origin is not None
+    """Whether wandb can be imported."""
+    return installed("wandb")
 
 
 def chosen_mode(mode: str | None, environment: Mapping[str, str] = os.environ) -> Mode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,8 +26,8 @@ class TrackedRun:
     """What a tracker needs to know about a run beside its events.
 
     ``mode`` is W&B's: online, offline or disabled; None: ``WANDB_MODE``, else offline. ``log_in`` False: online only
-    when this process is logged in already. ``at_exit`` ends the run of a script that exits without doing so; it is
-    called before W&B is taken down.
+    when this process is logged in already. ``at_exit`` ends the run of a script that exits without doing so: it is
+    called, in a thread of its own, when the main thread is over and trackers can still work.
     """
 
     run_dir: Path
@@ -48,13 +49,27 @@ def open_trackers(names: Sequence[str], tracked: TrackedRun, say: Say = to_stder
     Raises:
         ConfigError: no such tracker, or (other than ``wandb``) its package is not installed.
     """
-    sinks: list[Sink] = []
-    for name in dict.fromkeys(one.strip() for one in names if one.strip()):
-        make = _factory(name, tracked, say)
-        if make is not None:
-            fill_in = f"plasticity sync {tracked.run_dir} --to {name}"
-            sinks.append(BackgroundSink(make, name, fill_in=fill_in, say=say, ignored=IGNORED))
+    wanted = dict.fromkeys(one.strip() for one in names if one.strip())
+    makers = {name: make for name in wanted if (make := _factory(name, tracked, say)) is not None}
+    sinks: list[Sink] = [
+        BackgroundSink(make, name, fill_in=f"plasticity sync {tracked.run_dir} --to {name}", say=say, ignored=IGNORED)
+        for name, make in makers.items()
+    ]
+    if sinks and tracked.at_exit is not None:
+        _call_when_main_is_over(tracked.at_exit)
     return sinks
+
+
+def _call_when_main_is_over(at_exit: Callable[[], object]) -> None:
+    """``atexit`` would be too late: wandb's own hook there comes first and takes its service down."""
+    # What wandb imports would be refused once the main thread is over, as it registers a hook of its own.
+    import concurrent.futures.thread  # noqa: F401
+
+    def wait() -> None:
+        threading.main_thread().join()
+        at_exit()
+
+    threading.Thread(target=wait, name="tracker-exit", daemon=False).start()
 
 
 def _factory(name: str, tracked: TrackedRun, say: Say) -> SinkFactory | None:

@@ -7,7 +7,6 @@ metrics are defined to be drawn over it.
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -94,8 +93,6 @@ class WandbSink:
             notes=tracked.notes or None,
             config=_config(event) if isinstance(event, RunStarted) else None,
         )
-        if tracked.at_exit is not None:
-            atexit.register(tracked.at_exit)  # later than wandb's own hook, so before it
         self._run.define_metric("global_step", hidden=True)
         for coordinate in ("cycle", "phase_step"):
             self._run.define_metric(coordinate, step_metric="global_step", hidden=True)
