@@ -80,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"plasticity: {error}", file=sys.stderr)  # noqa: T201 the one place that talks to the shell
         return 2
+    except KeyboardInterrupt:  # while opening: a run in progress ends in its own way
+        print("plasticity: interrupted", file=sys.stderr)  # noqa: T201
+        return 130
 
 
 def parse(arguments: Sequence[str]) -> Command:
@@ -105,7 +108,7 @@ def _run(command: Run) -> int:
     from neural_plasticity.session import resume_run, start_run
 
     if command.resume is not None:
-        return resume_run(command.resume)
+        return resume_run(command.resume, command.config)
     config = command.config.checked()
     return start_run(config, config.output_dir or default_run_dir(datetime.now()))
 

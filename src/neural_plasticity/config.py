@@ -132,8 +132,8 @@ class RunConfig:
         """
         for flag, minimum in _MINIMA.items():
             value = getattr(self, flag)
-            if value is not None and value < minimum:
-                raise ConfigError(f"--{flag} {value}: expected at least {minimum}.")
+            if value is not None and not minimum <= value < 2**63:
+                raise ConfigError(f"--{flag} {value}: expected at least {minimum}, and less than 2**63.")
         for flag in ("learning_rate", "stabilisation_tolerance"):
             value = getattr(self, flag)
             if not 0 < value < 1:

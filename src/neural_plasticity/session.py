@@ -6,13 +6,14 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
 from neural_plasticity.config import RunConfig, from_json
-from neural_plasticity.errors import InputError, RecordError, TrainingError
-from neural_plasticity.events import Event, LogLine, PhaseEnded, RunEnded, RunState
+from neural_plasticity.errors import ConfigError, InputError, RecordError, TrainingError
+from neural_plasticity.events import Event, LogLine, PhaseEnded, RunEnded, RunStarted, RunState
 from neural_plasticity.record import RecordWriter, open_run
 from neural_plasticity.record.sinks import Sink, fan_out
 from neural_plasticity.render.browser import open_in_browser
@@ -73,25 +74,57 @@ def start_run(config: RunConfig, run_dir: Path) -> int:
         return _play(experiment, record, console, run_dir, stages_done=0)
 
 
-def resume_run(run_dir: Path) -> int:
+def resume_run(run_dir: Path, asked: RunConfig) -> int:
     """Go on with the run in ``run_dir`` after its last finished phase, as a new attempt; returns the exit code.
 
+    Of the options ``asked`` for now, those about views count; the experiment's own are those it was started with.
+
     Raises:
-        InputError: there is no run, or it has finished.
+        InputError: there is no run, it has finished, or text or model are not what they were.
     """
     from neural_plasticity.experiment import checkpoints
 
     with open_run(run_dir) as run:
         if run.summary().state == "finished":
             raise RecordError(f"--resume {run_dir}: this run has finished; start a new one in another directory.")
-        config = from_json(run.config)
+        config = _resumed(from_json(run.config), asked)
+        before = run.started
     with ConsoleView() as console:
         experiment = _open(config, console)
+        _check_same(before, experiment, run_dir)
         stages_done, last_seq = checkpoints.restore(experiment, run_dir / CHECKPOINTS) or (0, 0)
         with RecordWriter.reopen(run_dir, after_seq=last_seq) as record:
             with open_run(run_dir) as run:
                 console.catch_up(run.events())
             return _play(experiment, record, console, run_dir, stages_done)
+
+
+VIEW_OPTIONS = ("use_dashboard", "no_browser", "no_visualize", "wandb", "online", "track", "tags")
+
+
+def _resumed(recorded: RunConfig, asked: RunConfig) -> RunConfig:
+    default = RunConfig()
+    given = {name: value for name, value in vars(asked).items() if value != getattr(default, name)}
+    for name in given:
+        if name not in VIEW_OPTIONS:
+            raise ConfigError(f"--resume: goes on with the options it was started with; leave --{name} out.")
+    return replace(recorded, **given)
+
+
+def _check_same(before: RunStarted | None, x: Experiment, run_dir: Path) -> None:
+    """A resumed run on other text or another model would compare what cannot be compared."""
+    from neural_plasticity.experiment.run import started
+
+    if before is None:
+        return
+    now = started(x)
+    for what, then, today in (("text", before.data, now.data), ("model", before.model, now.model)):
+        changed = [key for key in then if then[key] != today.get(key)]
+        if changed:
+            raise RecordError(
+                f"--resume {run_dir}: the {what} is not what this run was started with ({changed[0]}: "
+                f"{then[changed[0]]} then, {today.get(changed[0])} now); start a new run."
+            )
 
 
 def _open(config: RunConfig, console: ConsoleView) -> Experiment:

@@ -89,7 +89,7 @@ def test_quick_test_shows_every_phase_for_real(checkout: Path, hub: Path) -> Non
 
 
 def test_the_installed_command_does_the_same(checkout: Path, hub: Path) -> None:
-    command = "plasticity run --model_name gpt2 --quick_test --cycles 2 --output_dir mine"
+    command = "plasticity run --model_name distilgpt2 --quick_test --cycles 2 --output_dir mine"
     finished = shell(command, checkout, hub)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert not (checkout / "mine" / "dashboard.html").exists()  # nobody asked for it

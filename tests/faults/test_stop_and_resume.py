@@ -75,3 +75,24 @@ def test_a_run_stopped_in_the_middle_goes_on_from_its_last_phase(
             e for e in run.events("metrics", attempt="all") if e.phase == "fine-tuning" and "loss" in e.metrics
         ]
         assert len(abandoned) > 500  # and nothing was thrown away
+
+
+def test_resuming_on_another_text_or_with_other_options_is_refused(inputs: list[str], tmp_path: Path) -> None:
+    text = save_text(tmp_path / "mine.txt", lines=400)
+    arguments = [*inputs[:2], "--dataset", str(text), *OPTIONS, "--output_dir", "run"]
+    process = start(arguments, tmp_path)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "fine-tuning" in line and "loss" in line and "500" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+
+    output, _ = (again := start(["--resume", "run", "--cycles", "7"], tmp_path)).communicate(timeout=120)
+    assert again.returncode == 2
+    assert "leave --cycles out" in output
+
+    text.write_text(text.read_text().upper())
+    output, _ = (again := start(["--resume", "run"], tmp_path)).communicate(timeout=120)
+    assert again.returncode == 2
+    assert "the text is not what this run was started with" in output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
+import torch
 
 from neural_plasticity.config import RunConfig
-from neural_plasticity.errors import ConfigError, ModelError, TrainingError
+from neural_plasticity.errors import ConfigError, ModelError, RecordError, TrainingError
 from neural_plasticity.events import (
     AttentionMaps,
     Evaluation,
@@ -27,6 +29,7 @@ from neural_plasticity.events import (
     TextSample,
 )
 from neural_plasticity.experiment import checkpoints, open_experiment, play, run
+from neural_plasticity.experiment.training_phases import training_steps
 from neural_plasticity.record import RecordWriter, open_run
 from neural_plasticity.record.sinks import fan_out
 from tests.small_runs import comparable, save_model, save_text, small_config
@@ -155,6 +158,54 @@ def test_without_fine_tuning_the_control_is_the_baseline(gpt2: Path, text: Path)
     assert results["pruned"]["loss"] != results["baseline"]["loss"]
 
 
+def test_the_control_changes_nothing_in_the_model_beside_it(gpt2: Path, text: Path) -> None:
+    """Dropout is on in this model: both draw their masks from the same numbers, and neither from the other's."""
+    alone = [e.metrics["loss"] for e in of(run(small_config(gpt2, text)), StepMetrics) if "loss" in e.metrics]
+    config = small_config(gpt2, text, control=True)
+    beside = [e.metrics["loss"] for e in of(run(config), StepMetrics) if "loss" in e.metrics]
+    assert alone == beside
+
+
+def test_recovery_is_said_only_of_damage_that_is_more_than_noise(gpt2: Path, text: Path) -> None:
+    events = list(run(small_config(gpt2, text, cycles=2)))
+    ends = of(events, PhaseEnded)
+    for cycle in (1, 2):
+        (pruned,) = [e.summary for e in ends if (e.phase, e.cycle) == ("pruning", cycle)]
+        (healed,) = [e.summary for e in ends if (e.phase, e.cycle) == ("fine-tuning", cycle)]
+        damage = pruned["loss_after_pruning"] - pruned["loss_before_pruning"]
+        assert pruned["damage_low"] <= damage <= pruned["damage_high"]
+        assert np.isfinite(healed["recovered_fraction"]) == (pruned["damage_low"] > 0)
+
+
+def test_a_phase_leaves_no_optimiser_behind(gpt2: Path, text: Path) -> None:
+    """Its state is twice the model, and the collector of cycles may come much later."""
+    x = open_experiment(small_config(gpt2, text))
+    gc.collect()
+    gc.disable()
+    try:
+        x.clock.enter(x.plan[0], 1.0, 1, "steps")
+        for _ in training_steps(x, 2):
+            pass
+        left = [o for o in gc.get_objects() if type(o) is torch.optim.AdamW and o.state]
+    finally:
+        gc.enable()
+    assert left == []
+
+
+def test_a_users_evaluation_may_not_replace_what_was_measured(gpt2: Path, text: Path, tmp_path: Path) -> None:
+    (tmp_path / "flattering.py").write_text("def figures(model, tokenizer):\n    return {'perplexity': 1.0}\n")
+    with pytest.raises(ConfigError, match="'perplexity'"):
+        list(run(small_config(gpt2, text, eval="flattering:figures")))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half a file", b"no checkpoint at all"])
+def test_a_damaged_checkpoint_is_one_line(gpt2: Path, text: Path, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "last.pt").write_bytes(content)
+    with pytest.raises(RecordError, match=r"--resume.*last\.pt") as caught:
+        checkpoints.restore(open_experiment(small_config(gpt2, text)), tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(gpt2: Path, text: Path) -> None:
     config = small_config(gpt2, text, pruning_strategy="random")
     first, second = list(comparable(run(config))), list(comparable(run(config)))
@@ -254,6 +305,7 @@ def test_a_users_own_strategy_and_evaluation_are_called(gpt2: Path, text: Path, 
         ({"sequence_length": 100_000}, ConfigError, "--sequence_length 100000"),
         ({"cycles": 60, "pruning_level": "0.5"}, ConfigError, "--cycles"),
         ({"device": "abacus"}, ConfigError, "--device abacus"),
+        ({"batch_size": 1_000_000}, ConfigError, "--batch_size 1000000"),
     ],
 )
 def test_what_cannot_work_is_refused_before_the_first_event(

@@ -211,3 +211,20 @@ def test_a_hub_that_never_answers_is_given_up(hub_here: Path, monkeypatch: pytes
             load_model("nobody/has-this")
     finally:
         release.set()
+
+
+def test_an_encoder_under_a_language_model_head_is_refused(tmp_path: Path) -> None:
+    """BERT that is no decoder sees the tokens that it is asked to predict: its loss means nothing."""
+    from transformers import BertConfig, BertLMHeadModel
+
+    tokenizer = byte_level_tokenizer()
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    for is_decoder in (False, True):
+        directory = tmp_path / str(is_decoder)
+        config = BertConfig(vocab_size=len(tokenizer), is_decoder=is_decoder, **size)
+        BertLMHeadModel(config).save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+    with pytest.raises(ModelError, match="attends to later tokens"):
+        load_model(str(tmp_path / "False"))
+    model, _ = load_model(str(tmp_path / "True"))
+    assert model.config.is_decoder

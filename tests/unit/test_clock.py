@@ -35,7 +35,7 @@ def test_time_left_follows_the_rate_so_far() -> None:
     assert progress.seconds_left == pytest.approx(90.0)
     clock.tick()
     # The warm-up ends after half its steps: the half that was saved is no work that was done.
-    assert clock.leave() == pytest.approx(10.0)
+    assert clock.leave(early=True) == pytest.approx(10.0)
     progress = clock.progress()
     assert progress.run_fraction == pytest.approx(20 / 80)
     assert progress.seconds_left == pytest.approx(30.0)
@@ -54,5 +54,17 @@ def test_the_control_and_ablation_are_planned_for() -> None:
     config = RunConfig()
     both = RunConfig(control=True)
     fine_tuning, analysis = Stage("fine-tuning", 1), Stage("analysis", 1)
-    assert planned_work(fine_tuning, both, 0) == 2 * planned_work(fine_tuning, config, 0)
+    steps = 3 * config.fine_tuning_steps * config.batch_size  # forward and backward
+    assert planned_work(fine_tuning, both, 0) - planned_work(fine_tuning, config, 0) == steps
     assert planned_work(analysis, config, 48) - planned_work(analysis, config, 0) == 48 * config.score_sequences
+
+
+def test_a_finished_phase_counts_in_full_even_if_it_ticked_for_a_part() -> None:
+    clock = Clock(total_work=100.0)
+    clock.enter(Stage("evaluation", 0), work=50.0, planned=2, unit="batches")
+    clock.tick(steps=0, share=0.4)
+    clock.tick(steps=0, share=0.4)
+    assert clock.progress().run_fraction == pytest.approx(0.2)
+    clock.leave()
+    assert clock.progress().run_fraction == pytest.approx(0.5)
+    assert clock.step == 0

@@ -25,6 +25,8 @@ IMPOSSIBLE = {
     "negative fine-tuning": ({"fine_tuning_steps": -1}, "--fine_tuning_steps -1"),
     "learning rate of zero": ({"learning_rate": 0.0}, "--learning_rate 0.0"),
     "learning rate NaN": ({"learning_rate": float("nan")}, "--learning_rate nan"),
+    "seed beyond 64 bits": ({"seed": 10**23}, "--seed 1000"),
+    "weight decay NaN": ({"weight_decay": float("nan")}, "--weight_decay nan"),
     "negative seed": ({"seed": -1}, "--seed -1"),
     "one evaluated sequence": ({"eval_sequences": 1}, "--eval_sequences 1"),
 }

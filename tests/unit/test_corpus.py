@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sysconfig
 from pathlib import Path
 
@@ -57,11 +58,14 @@ def test_one_file_is_cut_into_contiguous_parts_that_lose_nothing(tmp_path: Path)
 def test_a_directory_deals_its_files_out_by_name(tmp_path: Path) -> None:
     for i in range(30):
         (tmp_path / f"{i}.txt").write_text(f"text {i}")
+    (tmp_path / "__init__.py").touch()  # empty, as in every Python package
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("text 30")  # a name that is not UTF-8
     (tmp_path / "picture.png").write_bytes(b"\x89PNG")
     corpus = load_corpus(str(tmp_path))
     train, validation, test = texts(corpus)
-    assert (len(train), len(validation), len(test)) == (24, 3, 3)
-    assert len(train | validation | test) == 30
+    assert (len(train), len(validation), len(test)) == (25, 3, 3)
+    assert len(train | validation | test) == 31
+    assert len(corpus.sha256) == 64
 
 
 @pytest.mark.parametrize(
@@ -103,3 +107,10 @@ def test_batches_are_seeded_and_visit_every_block_once_per_epoch() -> None:
     rows = [tuple(row.tolist()) for batch in seen for row in batch]
     assert sorted(rows[:7]) == sorted(map(tuple, blocks.tolist()))
     assert sorted(rows[7:14]) == sorted(map(tuple, blocks.tolist()))
+
+
+def test_a_configuration_is_for_hub_data_sets_alone(tmp_path: Path) -> None:
+    file = tmp_path / "text.txt"
+    file.write_text("line\n" * 100)
+    with pytest.raises(CorpusError, match="--dataset_config nonsense"):
+        load_corpus(str(file), "nonsense")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sysconfig
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from itertools import pairwise
@@ -43,7 +44,7 @@ class Corpus:
         digest = hashlib.sha256()
         for documents in (self.train, self.validation, self.test):
             for document in documents:
-                digest.update(document.name.encode() + b"\0" + document.text.encode() + b"\0")
+                digest.update(os.fsencode(document.name) + b"\0" + document.text.encode() + b"\0")
             digest.update(b"\1")
         return digest.hexdigest()
 
@@ -54,9 +55,11 @@ def load_corpus(dataset: str = BUILTIN_DATASET, dataset_config: str | None = Non
     Raises:
         CorpusError: it is missing, empty, binary, too short to split, or the hub cannot be reached.
     """
+    path = Path(dataset).expanduser()
+    if dataset_config is not None and (dataset == BUILTIN_DATASET or path.exists()):
+        raise CorpusError(f"--dataset_config {dataset_config}: only a hub data set has configurations, not {dataset}.")
     if dataset == BUILTIN_DATASET:
         return _python_stdlib()
-    path = Path(dataset).expanduser()
     if path.is_file():
         return _from_text_file(path)
     if path.is_dir():
@@ -145,13 +148,14 @@ def _from_text_file(path: Path) -> Corpus:
 def _from_directory(path: Path) -> Corpus:
     """Every ``*.txt``, ``*.md`` and ``*.py`` below ``path`` is a document, dealt out by a hash of its name."""
     files = sorted(p for p in path.rglob("*") if p.suffix in {".txt", ".md", ".py"} and p.is_file())
+    files = [p for p in files if p.stat().st_size]  # every Python package has an empty file or two
     if len(files) < 3:
         raise CorpusError(
             f"--dataset {path}: found {len(files)} text files (*.txt, *.md, *.py); at least 3 are needed, "
             "one each for train, validation and test."
         )
     documents = [Document(str(p.relative_to(path)), read_text(p)) for p in files]
-    documents.sort(key=lambda d: hashlib.sha256(d.name.encode()).digest())
+    documents.sort(key=lambda d: hashlib.sha256(os.fsencode(d.name)).digest())
     held_out = max(1, len(documents) // 10)
     return _corpus(
         str(path),
@@ -163,6 +167,7 @@ def _from_directory(path: Path) -> Corpus:
     )
 
 
-def _corpus(name: str, splits: dict[str, list[Document]] | dict[Split, list[Document]]) -> Corpus:
-    ordered: dict[str, Iterable[Document]] = {str(k): v for k, v in splits.items()}
-    return Corpus(name, tuple(ordered["train"]), tuple(ordered["validation"]), tuple(ordered["test"]))
+def _corpus(name: str, splits: Mapping[str, Sequence[Document]] | Mapping[Split, Sequence[Document]]) -> Corpus:
+    by_name = {str(split): tuple(documents) for split, documents in splits.items()}
+    shown = os.fsencode(name).decode(errors="replace")  # file names are bytes, and not always UTF-8
+    return Corpus(shown, by_name["train"], by_name["validation"], by_name["test"])

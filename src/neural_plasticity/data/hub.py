@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from neural_plasticity.data.corpus import Corpus, Document
@@ -13,7 +12,8 @@ from neural_plasticity.hub import first_line, hub_silence
 def load_hub_corpus(dataset: str, dataset_config: str | None) -> Corpus:
     """Open a hub data set (or its local cache when the hub cannot be reached) by its ``text`` column.
 
-    Its own train, validation and test splits are used; a missing one is dealt out of ``train`` by a hash of each row.
+    Its own train, validation and test splits are used; a missing one is a stretch at the end of ``train``, a tenth of
+    it: rows are often lines of one text, and neighbours must not be divided between splits.
 
     Raises:
         CorpusError: it cannot be found or reached, or has no column of text.
@@ -22,8 +22,8 @@ def load_hub_corpus(dataset: str, dataset_config: str | None) -> Corpus:
 
     # Without an answer the library would retry for half a minute; its cache is all there is then.
     silence = hub_silence()
-    if silence is not None:
-        datasets.config.HF_HUB_OFFLINE = True
+    was_offline = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = was_offline or silence is not None
     label = dataset if dataset_config is None else f"{dataset} ({dataset_config})"
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
@@ -36,22 +36,19 @@ def load_hub_corpus(dataset: str, dataset_config: str | None) -> Corpus:
             f"--dataset {label}: no such file or directory, and {missing} ({silence or first_line(error)}); "
             "give a text file, or leave --dataset out for python-stdlib."
         ) from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = was_offline
     rows = {name: _texts(label, found[name]) for name in found}
     if "train" not in rows:
         raise CorpusError(f"--dataset {label}: has no 'train' split, only {', '.join(rows)}; give another data set.")
     train = rows["train"]
-    held_out = {"validation": rows.get("validation"), "test": rows.get("test")}
-    for number, name in enumerate(held_out):
-        if not held_out[name]:
-            held_out[name] = [d for d in train if _bucket(d) == number]
-            train = [d for d in train if _bucket(d) != number]
-    if not (train and held_out["validation"] and held_out["test"]):
+    tenth = max(1, len(train) // 10)
+    for name in ("test", "validation"):
+        if not rows.get(name):
+            train, rows[name] = train[:-tenth], train[-tenth:]
+    if not (train and rows["validation"] and rows["test"]):
         raise CorpusError(f"--dataset {label}: too few rows of text to split into train, validation and test.")
-    return Corpus(label, tuple(train), tuple(held_out["validation"]), tuple(held_out["test"]))
-
-
-def _bucket(document: Document) -> int:
-    return hashlib.sha256(document.text.encode()).digest()[0] % 10
+    return Corpus(label, tuple(train), tuple(rows["validation"]), tuple(rows["test"]))
 
 
 def _texts(label: str, split: Any) -> list[Document]:

@@ -10,6 +10,7 @@ import torch
 
 from neural_plasticity.errors import RecordError
 from neural_plasticity.experiment.state import Experiment
+from neural_plasticity.policies.statistics import Interval
 
 NAME = "last.pt"
 
@@ -34,6 +35,7 @@ def save(x: Experiment, directory: Path, position: Position) -> Path:
         "losses": {name: torch.from_numpy(losses) for name, losses in x.losses.items()},
         "baseline": x.baseline,
         "closing": x.closing,
+        "damage": tuple(x.damage),
         "loss_before_pruning": x.loss_before_pruning,
         "loss_after_pruning": x.loss_after_pruning,
     }
@@ -54,7 +56,10 @@ def restore(x: Experiment, directory: Path) -> Position | None:
     path = directory / NAME
     if not path.exists():
         return None
-    state = torch.load(path, map_location=x.device, weights_only=True)
+    try:
+        state = torch.load(path, map_location=x.device, weights_only=True)
+    except Exception as error:  # whatever unpickling a damaged file raises
+        raise RecordError(f"--resume: {path} cannot be read ({type(error).__name__}); start a new run.") from error
     try:
         x.model.load_state_dict(state["model"])
         if state["control"] is not None:
@@ -68,6 +73,7 @@ def restore(x: Experiment, directory: Path) -> Position | None:
     x.losses = {name: losses.cpu().numpy() for name, losses in state["losses"].items()}
     x.baseline = state["baseline"]
     x.closing = state["closing"]
+    x.damage = Interval(*state["damage"])
     x.loss_before_pruning = state["loss_before_pruning"]
     x.loss_after_pruning = state["loss_after_pruning"]
     return Position(*state["position"])

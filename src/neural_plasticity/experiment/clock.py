@@ -33,16 +33,24 @@ def planned_work(stage: Stage, config: RunConfig, ablation_passes: int) -> float
     evaluation = config.eval_sequences * (2 if config.control and stage.cycle else 1)
     match stage.phase:
         case "warmup":
-            return 3.0 * config.warmup_steps * config.batch_size
+            return 3.0 * config.warmup_steps * config.batch_size + VALIDATION_WORK
         case "fine-tuning":
-            return 3.0 * config.fine_tuning_steps * config.batch_size * (2 if config.control else 1)
+            return 3.0 * config.fine_tuning_steps * config.batch_size * (2 if config.control else 1) + VALIDATION_WORK
         case "analysis":
             return config.score_sequences * (PASS_WORK + ablation_passes)
         case "pruning":
-            return 2.0 * config.score_sequences
+            return 2.0 * WATCHED_SEQUENCES
         case _:
             return evaluation + GENERATION_WORK
 
+
+WATCHED_SEQUENCES = 16
+"""Validation sequences whose loss is followed, before and after pruning and during training."""
+
+VALIDATIONS = 5
+"""How often a training phase looks at them, its end included."""
+
+VALIDATION_WORK = float(VALIDATIONS * WATCHED_SEQUENCES)
 
 PASS_WORK = 4.0
 """The one pass that gives most criteria: a forward, a backward, and what watching costs."""
@@ -84,18 +92,19 @@ class Clock:
         """A stage that an earlier attempt has done: no part of what this one has to do."""
         self.total_work -= work
 
-    def leave(self) -> float:
-        """End the stage, its work done or saved; returns its seconds."""
-        saved = max(0.0, self._stage_target - self.done_work)
-        # Work that turned out not to be needed leaves the total, or the estimate would believe in a burst of speed.
-        self.total_work -= saved
+    def leave(self, early: bool = False) -> float:
+        """End the stage, ``early`` if part of its work was not needed; returns its seconds."""
+        if early:  # what was saved leaves the total, or the estimate would believe in a burst of speed
+            self.total_work -= max(0.0, self._stage_target - self.done_work)
+        else:
+            self.done_work = self._stage_target
         return self.now() - self._phase_started
 
-    def tick(self, steps: int = 1) -> None:
-        """One unit of the phase is done (``steps``: how far the global step moves)."""
+    def tick(self, steps: int = 1, share: float = 1.0) -> None:
+        """One unit of the phase is done; ``steps``: how far the global step moves, ``share``: the units' part of it."""
         self.step += steps
         self.phase_step += 1
-        self.done_work += min(self._stage_work / max(1, self.planned), self._stage_target - self.done_work)
+        self.done_work += min(share * self._stage_work / max(1, self.planned), self._stage_target - self.done_work)
 
     def reach(self, fraction: float, done: int, planned: int) -> None:
         """The phase is this far, by its own account: ``fraction`` of its work, ``done`` of ``planned`` units."""

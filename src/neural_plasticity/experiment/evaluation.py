@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from neural_plasticity.data.prompts import MAP_TOKENS, PROBE_PROMPTS
+from neural_plasticity.errors import ConfigError
 from neural_plasticity.events import AttentionMaps, Evaluation, Event, PhaseEnded, TextSample
 from neural_plasticity.experiment.state import Experiment
 from neural_plasticity.experiment.training import Losses, batches_of, continuation, sequence_losses
@@ -27,19 +29,37 @@ from neural_plasticity.policies.statistics import (
 
 _BOOTSTRAP = 4  # purpose number of Experiment.seed_for
 _NEW_TOKENS = 48
+TAKEN = frozenset(
+    f"{name}{end}"
+    for name in (
+        "loss",
+        "perplexity",
+        "prefill_ms",
+        "decode_ms_per_token",
+        "prefill_tokens_per_second",
+        "decode_tokens_per_second",
+        "parameters",
+        "bytes",
+        "kv_cache_bytes_per_token",
+        "sparsity",
+    )
+    for end in ("", "_low", "_high", "_spread")
+)
 _SPEED_REPEATS = 15  # pairs; fewer give no interval worth the name
 
 
 def evaluation(x: Experiment) -> Iterator[Event]:
     """Evaluate the model as it would be shipped: compacted. Cycle 0 is the baseline that later cycles compare with."""
     name = "pruned" if x.clock.cycle else "baseline"
-    small = compact(x.model) if x.clock.cycle else x.model
+    # Without gates: their small cost must not make the pruned model look faster than it is.
+    with x.heads.gated(x.heads.present):
+        dense = compact(x.model)
+    small = compact(x.model) if x.clock.cycle else dense
     yield from _measure_losses(x, name, small)
     if x.control is not None and x.clock.cycle:
         yield from _measure_losses(x, "control", x.control)
-    # A gated model has the cost of a dense one, so the model in hand times the baseline too.
     speeds = compare_speed(
-        {"baseline": x.model, name: small},
+        {"baseline": dense, name: small},
         prompt_tokens=x.test.shape[1] // 2,
         new_tokens=min(16, x.test.shape[1] // 4),
         repeats=_SPEED_REPEATS,
@@ -53,7 +73,7 @@ def evaluation(x: Experiment) -> Iterator[Event]:
         results["baseline"] = {**x.baseline, **_speed_figures(speeds["baseline"])}
         results["pruned"] = _figures(x, name, small, speeds[name])
         if x.control is not None:
-            results["control"] = _loss_figures(x, "control")
+            results["control"] = _loss_figures(x, "control") | _own_figures(x, x.control)
         results["comparison"] = _comparison(x, results) | _speed_up(x, speeds["baseline"], speeds[name])
     yield from _samples(x, name, small)
     x.closing = results.get("comparison", {})
@@ -65,7 +85,7 @@ def _measure_losses(x: Experiment, name: str, model: nn.Module) -> Iterator[Even
     parts: list[Losses] = []
     for batch in batches_of(x.test, x.config.batch_size, x.device):
         parts.append(sequence_losses(model, batch))
-        x.clock.tick(steps=0)
+        x.clock.tick(steps=0, share=x.test_share)
         yield x.clock.progress()
     x.losses[name] = np.concatenate(parts)
 
@@ -99,7 +119,6 @@ def _speed_up(x: Experiment, before: Speed, after: Speed) -> dict[str, float]:
 
 def _figures(x: Experiment, name: str, model: nn.Module, speed: Speed) -> dict[str, Any]:
     size = model_size(model)
-    custom = x.evaluator(model) if x.evaluator else {}
     return {
         **_loss_figures(x, name),
         **_speed_figures(speed),
@@ -107,8 +126,20 @@ def _figures(x: Experiment, name: str, model: nn.Module, speed: Speed) -> dict[s
         "bytes": size.bytes,
         "kv_cache_bytes_per_token": size.kv_cache_bytes_per_token,
         "sparsity": x.sparsity,
-        **custom,
+        **_own_figures(x, model),
     }
+
+
+def _own_figures(x: Experiment, model: nn.Module) -> dict[str, float]:
+    """What the user's own evaluation says of ``model``.
+
+    Raises:
+        ConfigError: it returns a figure under a name that is taken.
+    """
+    figures = dict(x.evaluator(model)) if x.evaluator else {}
+    if taken := sorted(TAKEN.intersection(figures)):
+        raise ConfigError(f"--eval {x.config.eval}: returned {taken[0]!r}, which is measured already; rename it.")
+    return figures
 
 
 def _comparison(x: Experiment, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -118,14 +149,18 @@ def _comparison(x: Experiment, results: Mapping[str, Mapping[str, Any]]) -> dict
     figures: dict[str, Any] = {
         **_with_interval("loss_difference", difference),
         **_with_interval("perplexity_ratio", through_exp(difference)),
-        "size_reduction": 1 - after["bytes"] / before["bytes"],
-        "parameter_reduction": 1 - after["parameters"] / before["parameters"],
-        "kv_cache_reduction": 1 - after["kv_cache_bytes_per_token"] / before["kv_cache_bytes_per_token"],
+        "size_reduction": _reduction(before["bytes"], after["bytes"]),
+        "parameter_reduction": _reduction(before["parameters"], after["parameters"]),
+        "kv_cache_reduction": _reduction(before["kv_cache_bytes_per_token"], after["kv_cache_bytes_per_token"]),
     }
     if "control" in x.losses:
         to_control = paired_bootstrap_difference(x.losses["pruned"], x.losses["control"], seed)
         figures |= _with_interval("loss_difference_to_control", to_control)
     return figures
+
+
+def _reduction(before: int, after: int) -> float:
+    return 1 - after / before if before else math.nan
 
 
 def _samples(x: Experiment, name: str, model: nn.Module) -> Iterator[Event]:

@@ -13,6 +13,7 @@ from neural_plasticity.experiment.state import Experiment, ablation_passes
 from neural_plasticity.heads import FloatGrid
 from neural_plasticity.importance import score_heads
 from neural_plasticity.policies.selection import decide_pruning, prune_count
+from neural_plasticity.policies.statistics import paired_bootstrap_difference
 from neural_plasticity.policies.strategies import StrategyContext
 
 _SCORING = 2  # purpose numbers of Experiment.seed_for
@@ -61,7 +62,7 @@ def pruning(x: Experiment) -> Iterator[Event]:
     """Choose the heads that go, gate them off, and measure what that costs on validation text."""
     cycle = x.clock.cycle
     strategy, level = x.strategies[cycle - 1], x.config.levels[cycle - 1]
-    x.loss_before_pruning = x.validation_loss()
+    before = x.validation_losses()
     seed = x.seed_for(_CHOICE)
     choice = decide_pruning(
         strategy,
@@ -72,7 +73,9 @@ def pruning(x: Experiment) -> Iterator[Event]:
         kv_groups=x.heads.kv_groups,
     )
     x.heads.prune(choice.heads)
-    x.loss_after_pruning = x.validation_loss()
+    after = x.validation_losses()
+    x.loss_before_pruning, x.loss_after_pruning = float(before.mean()), float(after.mean())
+    x.damage = paired_bootstrap_difference(after, before, seed)
     x.clock.tick()
     yield HeadsPruned(
         heads=choice.heads,
@@ -97,6 +100,8 @@ def pruning(x: Experiment) -> Iterator[Event]:
             "sparsity": x.sparsity,
             "loss_before_pruning": x.loss_before_pruning,
             "loss_after_pruning": x.loss_after_pruning,
+            "damage_low": x.damage.low,
+            "damage_high": x.damage.high,
         },
         **x.clock.at(),
     )

@@ -15,6 +15,7 @@ import transformers
 
 from neural_plasticity.config import RunConfig, as_json
 from neural_plasticity.data.prompts import PROBE_PROMPTS_VERSION
+from neural_plasticity.errors import TrainingError
 from neural_plasticity.events import Event, PhaseStarted, RunEnded, RunStarted
 from neural_plasticity.experiment.clock import Stage, planned_work
 from neural_plasticity.experiment.evaluation import evaluation
@@ -56,11 +57,22 @@ def play(x: Experiment, stages_done: int = 0) -> Iterator[Event]:
             continue
         planned, unit = _planned(x, stage)
         x.clock.enter(stage, work, planned, unit)
-        # Each stage has its own random numbers (dropout), or a resumed run would not be the uninterrupted one.
-        torch.manual_seed(x.seed_for(100 + number))
         yield PhaseStarted(planned=planned, unit=unit, **x.clock.at())
-        yield from PHASES[stage.phase](x)
+        try:
+            yield from PHASES[stage.phase](x)
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            raise TrainingError(
+                f"out of memory during {stage.phase}; give a lower --batch_size or --sequence_length, and go on with "
+                "--resume or start again."
+            ) from error
     yield RunEnded(state="finished", summary={"seconds": time.perf_counter() - began, **x.closing}, **x.clock.at())
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """CUDA has an exception of its own; the CPU's allocator says it in words."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def started(x: Experiment) -> RunStarted:

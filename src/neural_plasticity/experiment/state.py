@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,15 +17,24 @@ from neural_plasticity.config import RunConfig
 from neural_plasticity.data.corpus import Corpus, load_corpus
 from neural_plasticity.data.tokens import IntBlocks, spread, token_blocks
 from neural_plasticity.errors import ConfigError
-from neural_plasticity.experiment.clock import Clock, Stage, planned_work, stages
+from neural_plasticity.experiment.clock import (
+    GENERATION_WORK,
+    WATCHED_SEQUENCES,
+    Clock,
+    Stage,
+    planned_work,
+    stages,
+)
 from neural_plasticity.experiment.training import Losses, batches_of, held_out_losses
 from neural_plasticity.heads import FloatGrid
 from neural_plasticity.models.attach import Heads, attach
 from neural_plasticity.models.loading import load_model
 from neural_plasticity.policies.plugins import evaluate_with_plugin, load_plugin
 from neural_plasticity.policies.selection import check_plan
+from neural_plasticity.policies.statistics import Interval
 from neural_plasticity.policies.strategies import Strategy, resolve_strategy
 
+UNKNOWN = Interval(math.nan, math.nan, math.nan)
 Evaluator = Callable[[nn.Module], Mapping[str, float]]
 
 
@@ -50,8 +60,9 @@ class Experiment:
     baseline: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, FloatGrid] = field(default_factory=dict)
     closing: dict[str, Any] = field(default_factory=dict)
-    loss_before_pruning: float = float("nan")
-    loss_after_pruning: float = float("nan")
+    damage: Interval = UNKNOWN  # validation loss after minus before the last pruning
+    loss_before_pruning: float = math.nan
+    loss_after_pruning: float = math.nan
 
     @property
     def scoring(self) -> IntBlocks:
@@ -61,11 +72,20 @@ class Experiment:
     @property
     def watched(self) -> IntBlocks:
         """The validation blocks whose loss is followed, before and after pruning and during training."""
-        return spread(self.scoring, 32)
+        return spread(self.scoring, WATCHED_SEQUENCES)
+
+    def validation_losses(self) -> Losses:
+        """Loss of each watched block (sequences,), in nats per token."""
+        return held_out_losses(self.model, self.watched, self.config.batch_size, self.device)
 
     def validation_loss(self) -> float:
         """Mean loss over the watched blocks, in nats per token."""
-        return float(np.mean(held_out_losses(self.model, self.watched, self.config.batch_size, self.device)))
+        return float(np.mean(self.validation_losses()))
+
+    @property
+    def test_share(self) -> float:
+        """The part of an evaluation's work that its losses take; the rest is speed, samples and maps."""
+        return len(self.test) / (len(self.test) + GENERATION_WORK)
 
     @property
     def sparsity(self) -> float:
@@ -120,6 +140,11 @@ def open_experiment(config: RunConfig) -> Experiment:
     train, validation, test = (
         token_blocks(documents, tokenizer, tokens) for documents in (corpus.train, corpus.validation, corpus.test)
     )
+    if config.batch_size > len(train):
+        raise ConfigError(
+            f"--batch_size {config.batch_size}: the training text has {len(train)} sequences of {tokens} tokens; "
+            "give a smaller batch or more text."
+        )
     plan = stages(config.cycle_count)
     total = sum(planned_work(stage, config, ablation_passes(strategies, stage, heads)) for stage in plan)
     torch.manual_seed(config.seed)
@@ -149,7 +174,7 @@ def ablation_passes(strategies: tuple[Strategy, ...], stage: Stage, heads: Heads
 
 def _device(name: str) -> torch.device:
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = next((kind for kind in ("cuda", "mps") if getattr(torch, kind).is_available()), "cpu")
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)

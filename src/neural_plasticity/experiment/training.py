@@ -18,6 +18,7 @@ from neural_plasticity.config import RunConfig
 from neural_plasticity.data.tokens import IntBlocks
 from neural_plasticity.errors import TrainingError
 from neural_plasticity.models.attach import Heads
+from neural_plasticity.models.protection import Protection
 
 Losses = npt.NDArray[np.float64]  # (sequences,)
 
@@ -29,6 +30,7 @@ class Trainee:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
+    protection: Protection | None = None
 
     @classmethod
     def start(cls, model: nn.Module, heads: Heads | None, config: RunConfig, steps: int) -> Trainee:
@@ -37,20 +39,29 @@ class Trainee:
         plain = [p for p in model.parameters() if p.ndim < 2]
         groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
-        if heads is not None:
-            heads.protect(optimizer)
-        return cls(model, optimizer, get_constant_schedule_with_warmup(optimizer, max(1, steps // 10)))
+        protection = heads.protect(optimizer) if heads is not None else None
+        schedule = get_constant_schedule_with_warmup(optimizer, max(1, steps // 10))
+        return cls(model, optimizer, schedule, protection)
+
+    def __enter__(self) -> Trainee:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let the optimiser's state go at once: it is twice the model, and the next phase has its own."""
+        if self.protection is not None:
+            self.protection.remove()
 
     @property
     def learning_rate(self) -> float:
         return float(self.schedule.get_last_lr()[0])
 
-    def step(self, batch: Tensor) -> float:
+    def step(self, batch: Tensor, dropout_seed: int) -> float:
         """One optimiser step on token ids (batch, tokens); returns the mean loss in nats per token.
 
         Raises:
             TrainingError: the loss is not a finite number; the model was not updated.
         """
+        torch.manual_seed(dropout_seed)
         self.model.train()
         loss = self.model(input_ids=batch, labels=batch).loss
         value = float(loss.detach())
@@ -64,6 +75,8 @@ class Trainee:
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if batch.is_cuda:  # or the time of the step would be that of handing it over
+            torch.cuda.synchronize(batch.device)
         return value
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 from neural_plasticity.data.tokens import shuffled_batches
 from neural_plasticity.events import Event, PhaseEnded, Stabilised, StepMetrics
+from neural_plasticity.experiment.clock import VALIDATIONS
 from neural_plasticity.experiment.state import Experiment
 from neural_plasticity.experiment.training import Trainee
 from neural_plasticity.policies.stabilisation import stabilisation
 
 _DATA = 1  # purpose numbers of Experiment.seed_for
+_DROPOUT = 5
 
 
 def warmup(x: Experiment) -> Iterator[Event]:
@@ -49,7 +52,8 @@ def warmup(x: Experiment) -> Iterator[Event]:
         "loss": losses[-1] if losses else math.nan,
         "validation_loss": x.loss_before_pruning,
     }
-    yield PhaseEnded(reason=reason, summary=summary, seconds=x.clock.leave(), **x.clock.at())
+    seconds = x.clock.leave(early=len(losses) < x.config.warmup_steps)
+    yield PhaseEnded(reason=reason, summary=summary, seconds=seconds, **x.clock.at())
 
 
 def fine_tuning(x: Experiment) -> Iterator[Event]:
@@ -59,41 +63,44 @@ def fine_tuning(x: Experiment) -> Iterator[Event]:
         yield x.clock.progress()
     after = x.validation_loss()
     yield _validation(x, after)
-    lost = x.loss_after_pruning - x.loss_before_pruning
     summary = {
         "loss_before_pruning": x.loss_before_pruning,
         "loss_after_pruning": x.loss_after_pruning,
         "loss_after_fine_tuning": after,
-        # Without damage there is nothing to recover, and the ratio means nothing.
-        "recovered_fraction": (x.loss_after_pruning - after) / lost if lost > 0 else math.nan,
+        # Where the damage is within the noise there is nothing to recover, and a ratio to it means nothing.
+        "recovered_fraction": (x.loss_after_pruning - after) / x.damage.estimate if x.damage.low > 0 else math.nan,
     }
-    x.loss_before_pruning = after
     yield PhaseEnded(summary=summary, seconds=x.clock.leave(), **x.clock.at())
 
 
 def training_steps(x: Experiment, steps: int) -> Iterator[StepMetrics]:
     """``steps`` training steps of the model, and of the control where there is one."""
-    trainee = Trainee.start(x.model, x.heads, x.config, steps)
-    control = Trainee.start(x.control, None, x.config, steps) if x.control is not None else None
-    batches = shuffled_batches(x.train, x.config.batch_size, x.seed_for(_DATA))
-    every = max(1, steps // 10)
-    for number in range(steps):
-        batch = next(batches).to(x.device)
-        began = time.perf_counter()
-        loss = trainee.step(batch)
-        metrics = {
-            "loss": loss,
-            "perplexity": math.exp(min(loss, 700.0)),
-            "learning_rate": trainee.learning_rate,
-            "sparsity": x.sparsity,
-            "tokens_per_second": batch.numel() / (time.perf_counter() - began),
-        }
-        if control is not None:
-            metrics["control_loss"] = control.step(batch)
-        x.clock.tick()
-        if number % every == every - 1 and number != steps - 1:
-            metrics["validation_loss"] = x.validation_loss()
-        yield StepMetrics(metrics=metrics, **x.clock.at())
+    with ExitStack() as stack:
+        trainee = stack.enter_context(Trainee.start(x.model, x.heads, x.config, steps))
+        control = None
+        if x.control is not None:
+            control = stack.enter_context(Trainee.start(x.control, None, x.config, steps))
+        batches = shuffled_batches(x.train, x.config.batch_size, x.seed_for(_DATA))
+        dropout_seed = x.seed_for(_DROPOUT)
+        every = math.ceil(steps / VALIDATIONS)
+        for number in range(steps):
+            batch = next(batches).to(x.device)
+            began = time.perf_counter()
+            loss = trainee.step(batch, dropout_seed + number)
+            metrics = {
+                "loss": loss,
+                "perplexity": math.exp(min(loss, 700.0)),
+                "learning_rate": trainee.learning_rate,
+                "sparsity": x.sparsity,
+                "tokens_per_second": batch.numel() / (time.perf_counter() - began),
+            }
+            if control is not None:
+                # The same dropout masks for both: a control must differ from the model in nothing but its heads.
+                metrics["control_loss"] = control.step(batch, dropout_seed + number)
+            x.clock.tick()
+            if number % every == every - 1 and number != steps - 1:
+                metrics["validation_loss"] = x.validation_loss()
+            yield StepMetrics(metrics=metrics, **x.clock.at())
 
 
 def _validation(x: Experiment, loss: float) -> StepMetrics:

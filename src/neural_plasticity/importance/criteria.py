@@ -57,9 +57,13 @@ def benefit(gradients: SequenceGrids) -> FloatGrid:
     return -_mean(gradients)
 
 
-def layer_normalised(scores: FloatGrid) -> FloatGrid:
-    """Each layer's scores divided by their L2 norm (Michel et al., section 2.2); a layer of zeros stays zero."""
-    norm = np.sqrt(np.nansum(np.square(scores), axis=1, keepdims=True))
+def layer_normalised(scores: FloatGrid, active: BoolGrid | None = None) -> FloatGrid:
+    """Each layer's scores divided by the L2 norm of its active heads' (Michel et al., section 2.2).
+
+    Heads pruned earlier get a figure and move nobody else's; a layer of zeros stays zero.
+    """
+    counted = scores if active is None else np.where(active, scores, 0.0)
+    norm = np.sqrt(np.nansum(np.square(counted), axis=1, keepdims=True))
     return scores / np.where(norm > 0, norm, 1.0)
 
 
@@ -141,7 +145,9 @@ CRITERIA: Mapping[str, Criterion] = {
     "entropy": Criterion(lambda e: e.measured.entropy, "highest", _ENTROPY, beside=("first_token_mass",)),
     "first_token_mass": Criterion(lambda e: e.measured.first_token_mass, "highest", _ENTROPY),
     "gradient": Criterion(lambda e: mean_absolute(e.measured.gradients), parts=_GRADIENT),
-    "gradient_normalised": Criterion(lambda e: layer_normalised(mean_absolute(e.measured.gradients)), parts=_GRADIENT),
+    "gradient_normalised": Criterion(
+        lambda e: layer_normalised(mean_absolute(e.measured.gradients), e.heads.mask), parts=_GRADIENT
+    ),
     "gradient_signed": Criterion(lambda e: benefit(e.measured.gradients), parts=_GRADIENT),
     "fisher": Criterion(lambda e: mean_square(e.measured.gradients), parts=_GRADIENT),
     "output_norm": Criterion(lambda e: e.measured.output_norm, parts=frozenset({"output_norm"})),

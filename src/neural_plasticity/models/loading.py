@@ -57,6 +57,7 @@ def load_model(name: str, device: str = "cpu", dtype: torch.dtype | None = None)
     except UnsupportedModelError as error:
         raise UnsupportedModelError(f"--model_name {name}: {error}") from error
     _check_tokens(name, tokenizer, model)
+    _check_causal(name, model)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if getattr(model, "loss_type", "") is None:  # GPT-2's class says nothing: transformers would warn, and do this
@@ -119,6 +120,16 @@ def _check_kind(name: str, config: Any) -> None:
         refuse_by_name(config)
     except UnsupportedModelError as error:
         raise UnsupportedModelError(f"--model_name {name}: {error}") from error
+
+
+@torch.no_grad()
+def _check_causal(name: str, model: Any) -> None:
+    """Refuse a model that sees the tokens it is asked to predict, as an encoder under a language-model head does."""
+    model.eval()
+    first = model(input_ids=torch.tensor([[1, 2, 3]])).logits[0, 0]
+    other = model(input_ids=torch.tensor([[1, 2, 4]])).logits[0, 0]
+    if not torch.equal(first, other) and bool(other.isfinite().all()):
+        raise ModelError(f"--model_name {name}: attends to later tokens: no causal language model; {_INSTEAD}.")
 
 
 def _check_tokens(name: str, tokenizer: Any, model: Any) -> None:
