@@ -234,7 +234,6 @@ def test_without_a_key_it_goes_on_offline_and_says_so_once(tmp_path: Path) -> No
 
 @pytest.fixture
 def with_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "has_key", lambda *_: True)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
 
 

@@ -89,6 +89,8 @@ def has_key(log_in: bool = True) -> bool:
     """Whether wandb has a key; with ``log_in`` also one in the environment or in ``.netrc``. Never asks for one."""
     import wandb
 
+    if log_in and os.environ.get("WANDB_API_KEY"):  # login() does not look where WANDB_MODE says offline
+        return True
     with contextlib.suppress(Exception):
         if wandb.setup().settings.api_key:
             return True

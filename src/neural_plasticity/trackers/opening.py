@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from neural_plasticity.errors import ConfigError
 from neural_plasticity.events import AttentionMaps, Embedding, Event, LogLine, Progress
 from neural_plasticity.record import Sink, open_run
 from neural_plasticity.trackers import connection
+from neural_plasticity.trackers.at_exit import when_main_is_over
 from neural_plasticity.trackers.background import BackgroundSink, Say, SinkFactory, to_stderr
 from neural_plasticity.trackers.wandb_sink import WandbSink
 
@@ -56,20 +56,8 @@ def open_trackers(names: Sequence[str], tracked: TrackedRun, say: Say = to_stder
         for name, make in makers.items()
     ]
     if sinks and tracked.at_exit is not None:
-        _call_when_main_is_over(tracked.at_exit)
+        when_main_is_over(tracked.at_exit)
     return sinks
-
-
-def _call_when_main_is_over(at_exit: Callable[[], object]) -> None:
-    """``atexit`` would be too late: wandb's own hook there comes first and takes its service down."""
-    # What wandb imports would be refused once the main thread is over, as it registers a hook of its own.
-    import concurrent.futures.thread  # noqa: F401
-
-    def wait() -> None:
-        threading.main_thread().join()
-        at_exit()
-
-    threading.Thread(target=wait, name="tracker-exit", daemon=False).start()
 
 
 def _factory(name: str, tracked: TrackedRun, say: Say) -> SinkFactory | None:
