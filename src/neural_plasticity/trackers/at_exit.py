@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 
@@ -29,4 +30,7 @@ def when_main_is_over(call: Callable[[], object]) -> None:
 def _wait() -> None:
     threading.main_thread().join()
     for call in tuple(_waiting):
-        call()
+        try:
+            call()
+        except Exception:  # one run's trouble is not the next one's
+            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
