@@ -33,4 +33,4 @@ def _wait() -> None:
         try:
             call()
         except Exception:  # one run's trouble is not the next one's
-            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+            sys.excepthook(*sys.exc_info())
