@@ -22,7 +22,7 @@ from neural_plasticity.record import Run, open_run  # noqa: E402
 from neural_plasticity.render.figures import FIGURES, draw, save_figure  # noqa: E402
 from tests.sample_run import SampleRun, write_events  # noqa: E402
 
-WIDTH, COLOURS = 1_200, 96  # what a page shows, and what keeps every picture below 150 KB
+WIDTH, COLOURS = 1_200, 240  # what a page shows, and what keeps every picture below 150 KB
 TOLD = {
     "complete_process": "The whole experiment on one axis: phases, cycles, events, loss, perplexity, sparsity (C1).",
     "multi_cycle_process": "Cycle by cycle: cost, recovery, heads left, cumulative impact, training figures (C8).",
@@ -80,7 +80,7 @@ def shrink(source: Path, target: Path) -> None:
     with Image.open(source) as picture:
         height = round(picture.height * WIDTH / picture.width)
         small = picture.convert("RGB").resize((WIDTH, height), Image.Resampling.LANCZOS)
-        small.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(target, optimize=True)
+        small.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
 def page(run: Run) -> str:

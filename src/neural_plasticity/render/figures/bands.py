@@ -17,6 +17,8 @@ from neural_plasticity.views.timeline import Boundary, Mark, Timeline, merged_la
 LANES = 2
 LANE_HEIGHT = 0.15  # inches
 GLYPHS = {"pruned": "v", "regrown": "^", "added": "P", "stable": "D"}
+# In grey the colours of these are alike; the two phases that are mostly wide differ in lightness and stay plain.
+_HATCHES = {"analysis": "....", "pruning": "////", "evaluation": "xxxx"}
 _OWN_HATCHES = ("", "////", "\\\\\\\\", "....", "xxxx", "----")
 _SHORT = {"warmup": "warm", "analysis": "an.", "pruning": "pr.", "fine-tuning": "tune", "evaluation": "eval"}
 _GAP = 0.08  # inches between two labels
@@ -39,9 +41,11 @@ def phases_of(spans: Sequence[PhaseSpan]) -> tuple[str, ...]:
 
 
 def hatch_of(phase: str, spans: Sequence[PhaseSpan]) -> str:
-    """A user's own phases are all grey: their hatch tells them apart."""
+    """What tells phases apart in grey, and a user's own ones, whose colour is grey, everywhere."""
+    if phase in PHASES:
+        return _HATCHES.get(phase, "")
     own = [one for one in phases_of(spans) if one not in PHASES]
-    return _OWN_HATCHES[own.index(phase) % len(_OWN_HATCHES)] if phase in own else ""
+    return _OWN_HATCHES[own.index(phase) % len(_OWN_HATCHES)]
 
 
 def shade(axes: Axes, spans: Sequence[PhaseSpan], cycles: Sequence[Boundary], alpha: float = 0.13) -> None:
@@ -85,7 +89,8 @@ def strip(axes: Axes, spans: Sequence[PhaseSpan], inches: float) -> None:
             start = (left + right - wide) / 2
             if wide + 0.06 <= right - left and start > taken:
                 write(axes, (span.first_step + span.last_step) / 2, 0.47, text, SMALL, ha="center", va="center",
-                      color=ink_on(phase_colour(span.phase)), gid="label")  # fmt: skip
+                      color=ink_on(phase_colour(span.phase)), gid="label",
+                      bbox={"facecolor": phase_colour(span.phase), "edgecolor": "none", "pad": 0.6})  # fmt: skip
                 taken = start + wide
                 break
     axes.set_xlim(low, high)

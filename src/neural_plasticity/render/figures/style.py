@@ -308,7 +308,7 @@ def value_axis(axes: Axes, several: Iterable[Series]) -> str:
         axes.set_ylim(low / 1.15, high * 1.3)
         axes.tick_params(which="minor", width=0.4, length=1.5, labelsize=0, labelleft=False)
         return "log scale"
-    margin = (high - low) * 0.08 or max(abs(high) * 0.1, 1e-3)
+    margin = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
     axes.set_ylim(low - margin, high + margin)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.yaxis.set_major_formatter(FuncFormatter(tick))
