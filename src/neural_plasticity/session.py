@@ -64,6 +64,10 @@ def start_run(config: RunConfig, run_dir: Path) -> int:
     Raises:
         InputError: something given cannot be used; nothing slow has started and no record was made.
     """
+    if names := config.trackers(os.environ):
+        from neural_plasticity.trackers import check_names
+
+        check_names(names)
     # The record comes first, so that a directory that cannot be written is known before the model is loaded.
     with RecordWriter.create(run_dir) as record, ConsoleView() as console:
         try:

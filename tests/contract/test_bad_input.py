@@ -92,6 +92,7 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], list[str]]] = {
     "more cycles than heads": (nothing, ["--cycles", "40", "--pruning_level", "0.5"], ["--cycles 40"]),
     "counts that differ": (nothing, ["--pruning_level", "0.1,0.2", "--cycles", "3"], ["--pruning_level 0.1,0.2", "3"]),
     "no such device": (nothing, ["--device", "abacus"], ["--device abacus", "cpu"]),
+    "no such tracker": (nothing, ["--track", "abacus"], ["--track", "abacus", "tensorboard"]),
     "nothing to resume": (nothing, ["--resume", "nowhere"], ["nowhere"]),
 }
 

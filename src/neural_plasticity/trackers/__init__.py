@@ -2,7 +2,7 @@
 
 from neural_plasticity.trackers.background import BackgroundSink
 from neural_plasticity.trackers.connection import chosen_mode, wandb_installed
-from neural_plasticity.trackers.opening import PROJECT, TrackedRun, open_trackers, sync
+from neural_plasticity.trackers.opening import PROJECT, TrackedRun, check_names, open_trackers, sync
 from neural_plasticity.trackers.wandb_sink import WandbSink
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "BackgroundSink",
     "TrackedRun",
     "WandbSink",
+    "check_names",
     "chosen_mode",
     "open_trackers",
     "sync",

@@ -60,6 +60,19 @@ def open_trackers(names: Sequence[str], tracked: TrackedRun, say: Say = to_stder
     return sinks
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Refuse what `open_trackers` would refuse, before anything slow starts.
+
+    Raises:
+        ConfigError: no such tracker, or (other than ``wandb``) its package is not installed.
+    """
+    for name in names:
+        if name != WANDB:
+            from neural_plasticity.trackers.accelerate_trackers import checked_name
+
+            checked_name(name)
+
+
 def _factory(name: str, tracked: TrackedRun, say: Say) -> SinkFactory | None:
     if name != WANDB:
         from neural_plasticity.trackers.accelerate_trackers import AccelerateSink, checked_name
