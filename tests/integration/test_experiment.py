@@ -280,7 +280,7 @@ def test_key_value_groups_free_cache_and_single_heads_do_not(text: Path, tmp_pat
 
 def test_a_users_own_strategy_and_evaluation_are_called(gpt2: Path, text: Path, tmp_path: Path) -> None:
     # The working directory is searched for plug-ins; tests run in tmp_path.
-    (tmp_path / "mine.py").write_text(
+    (tmp_path / "of_an_experiment.py").write_text(
         "import numpy as np\n"
         "def last_layer_first(context):\n"
         "    layers, heads = context.mask.shape\n"
@@ -288,7 +288,7 @@ def test_a_users_own_strategy_and_evaluation_are_called(gpt2: Path, text: Path, 
         "def count(model, tokenizer):\n"
         "    return {'vocabulary': len(tokenizer), 'numbers': sum(p.numel() for p in model.parameters())}\n"
     )
-    config = small_config(gpt2, text, pruning_strategy="mine:last_layer_first", eval="mine:count")
+    config = small_config(gpt2, text, pruning_strategy="of_an_experiment:last_layer_first", eval="of_an_experiment:count")
     events = list(run(config))
     assert {head.layer for head in of(events, HeadsPruned)[0].heads} == {2}
     results = of(events, Evaluation)[-1].results
