@@ -13,14 +13,15 @@ from neural_plasticity.views.heads_at import fitted, states_at
 
 # label, unit; the first three are what the documentation promises, and stand first.
 _KNOWN = {
-    "entropy": ("Entropy", "share of the largest, 0 to 1"),
+    "entropy": ("Entropy", "share of log(keys)"),
     "gradient": ("Gradient importance", "E |∂L/∂ξ|, nats"),
-    "combined": ("Combined importance", "mean rank, 1 matters most"),
-    "gradient_normalised": ("Gradient, per-layer norm", "share of the layer's norm"),
+    "combined": ("Combined importance", "mean rank, 1: most"),
+    "gradient_normalised": ("Gradient per layer", "of the layer's norm"),
     "fisher": ("Fisher", "E (∂L/∂ξ)², nats²"),
     "output_norm": ("Output norm", "E ‖W a‖"),
     "magnitude": ("Magnitude", "‖Wv‖ · ‖Wo‖"),
     "ablation": ("Ablation", "loss change, nats"),
+    "first_token_mass": ("First token", "share of attention"),
 }
 
 
