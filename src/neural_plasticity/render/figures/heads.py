@@ -38,12 +38,12 @@ def analysis_figure(run: Run) -> Figure:
         view.names[:3]
     )
     scales = {name: _common(view, name) for name in view.names}
-    for number, one in enumerate(view.rounds):
-        _round(sheet, one, shown, scales, first=number == 0)
-    last = view.rounds[-1]
     others = [name for name in view.names if name not in shown][:6]
-    for start in range(0, len(others), _CRITERIA):
-        _round(sheet, last, others[start : start + _CRITERIA], scales, first=False)
+    columns = min(max(len(shown), len(others)), _CRITERIA)
+    for number, one in enumerate(view.rounds):
+        _round(sheet, one, shown, scales, columns, first=number == 0)
+    for start in range(0, len(others), columns):
+        _round(sheet, view.rounds[-1], others[start : start + columns], scales, columns, first=False)
     _footnote(sheet, view, len(view.names) - len(shown) - len(others))
     return sheet.finish()
 
@@ -54,28 +54,28 @@ def _common(view: Analysis, name: str) -> Normalize:
     return grids.range_of(np.concatenate(values))
 
 
-def _round(sheet: Sheet, one: Measured, names: list[str], scales: dict[str, Normalize], *, first: bool) -> None:
+def _round(
+    sheet: Sheet, one: Measured, names: list[str], scales: dict[str, Normalize], columns: int, *, first: bool
+) -> None:
+    """The maps of one measurement side by side, as many ``columns`` as the whole figure has."""
     layers = max((each.values.shape[0] for each in one.maps), default=1)
-    widths = [width for _ in range(_CRITERIA) for width in (1.0, 0.045)]
-    row = sheet.row(_height(layers), widths, above=0.42 if first else 0.8, gap=0.0)
+    widths = [width for _ in names for width in (1.0, 0.045)]
+    row = sheet.row(_height(layers), widths, above=0.32 if first else 0.72, gap=0.0)
     by_name = {each.name: each for each in one.maps}
     where = f"cycle {one.cycle}" if one.cycle else f"step {one.step:,}"
-    # Each map keeps room on its left for its colour bar's neighbour: pairs of axes share a third of the row.
-    for place in range(_CRITERIA):
+    # Each map keeps room on its left for its colour bar's neighbour: pairs of axes share a column.
+    for place in range(len(names)):
         axes, bar = row[2 * place], row[2 * place + 1]
-        _third(sheet, axes, bar, place)
-        if place >= len(names):
-            axes.set_axis_off()
-            bar.set_axis_off()
-        elif names[place] not in by_name:
+        _column(sheet, axes, bar, place, columns)
+        if names[place] not in by_name:
             bar.set_axis_off()
             empty(axes, label_of(names[place]), "not measured")
         else:
             _map(axes, bar, by_name[names[place]], scales[names[place]], where, first=place == 0)
 
 
-def _third(sheet: Sheet, axes: Axes, bar: Axes, place: int) -> None:
-    room = (WIDTH - 0.6 - 0.15) / _CRITERIA
+def _column(sheet: Sheet, axes: Axes, bar: Axes, place: int, columns: int) -> None:
+    room = (WIDTH - 0.6 - 0.15) / columns
     sheet.move(axes, 0.6 + place * room, room - 0.85)
     sheet.move(bar, 0.6 + place * room + room - 0.8, 0.08)
 
@@ -90,7 +90,7 @@ def _map(axes: Axes, bar: Axes, one: ScoreMap, norm: Normalize, where: str, *, f
 
 
 def _footnote(sheet: Sheet, view: Analysis, left_out: int) -> None:
-    (axes,) = sheet.row(0.1, above=0.6)
+    (axes,) = sheet.row(0.1, above=0.6, left=0.6)
     axes.set_axis_off()
     parts = ["hatched: pruned before this measurement", "dotted: not measured"]
     parts += [f"{figures.plural(view.left_out, 'measurement')} left out"] if view.left_out else []
@@ -111,7 +111,7 @@ def pruning_figure(run: Run) -> Figure:
     for number, one in enumerate(shown):
         _decision(sheet, one, first=number == 0)
     _architecture(sheet, view)
-    _note(sheet, len(listed) - len(shown))
+    _note(sheet, len(listed) - len(shown), absent=any(bool((one.states < 0).any()) for one in shown))
     return sheet.finish()
 
 
@@ -195,9 +195,10 @@ def _architecture(sheet: Sheet, view: Pruning) -> None:
     legend(axes)
 
 
-def _note(sheet: Sheet, left_out: int) -> None:
+def _note(sheet: Sheet, left_out: int, *, absent: bool) -> None:
     (axes,) = sheet.row(0.1, above=0.6)
     axes.set_axis_off()
     text = "hatched and framed: pruned by this decision · dotted grey: pruned before · dotted frame: kept by a rule"
+    text += " · blank: no such head then" if absent else ""
     text += f" · {figures.plural(left_out, 'decision')} left out" if left_out else ""
     write(axes, 0, 0.5, text, SMALL, color=MUTED, va="center")
