@@ -36,10 +36,10 @@ def multi_cycle_process(run: Run) -> Figure:
     line = timeline(run, LOSSES, POINTS, curves)
     losses = [one for one in line.series if one.name in LOSSES]
     loss_panel(sheet, line, losses, 1.6, process_header(sheet, line))
-    left, right = sheet.row(1.7, (1, 1), above=0.7)
+    left, right = sheet.row(1.7, (1, 1), above=0.74)
     _losses(left, view.cycles)
     _recovery(right, view.cycles)
-    left, right = sheet.row(1.7, (1, 1), above=0.86)
+    left, right = sheet.row(1.7, (1, 1), above=1.0)
     _heads(left, view.cycles)
     _impact(right, view)
     _where(sheet, view)
@@ -87,16 +87,17 @@ def _recovery(axes: Axes, listed: Sequence[Cycle]) -> None:
         empty(axes, title, "Not recorded, or pruning cost nothing.")
         return
     _cycle_axis(axes, listed)
+    highest = max([1.0, *(share for share in shares if share is not None and np.isfinite(share))])
     for one, share in zip(listed, shares, strict=True):
         if share is None or not np.isfinite(share):
             write(axes, one.cycle, 0.02, figures.MISSING, SMALL, ha="center", color=MUTED)
             continue
         axes.bar(one.cycle, 100 * share, width=0.6, color=MEASURED, edgecolor="white")
         if len(listed) <= 12:
-            inside = share > 0.25  # in the bar, where the line at 100 % does not run through it
-            place = 97 * share if inside else 100 * max(share, 0)
-            write(axes, one.cycle, place, figures.percent(share), SMALL, ha="center",
-                  va="top" if inside else "bottom", color="white" if inside else INK)  # fmt: skip
+            inside = share > 0.2 * highest  # at the bar's foot, where the line at 100 % does not run through it
+            place = 3 * highest if inside else 100 * max(share, 0)
+            write(axes, one.cycle, place, figures.percent(share), SMALL, ha="center", va="bottom",
+                  color="white" if inside else INK)  # fmt: skip
     axes.axhline(100, color=INK, linewidth=0.8, linestyle="--")
     axes.axhline(0, color=MUTED, linewidth=0.6)
     axes.margins(y=0.18)
@@ -116,7 +117,7 @@ def _heads(axes: Axes, listed: Sequence[Cycle]) -> None:
         linewidth=0.4, label="pruned in this cycle",
     )  # fmt: skip
     if grown.any():
-        axes.plot(numbers[grown > 0], left[grown > 0], "^", color="white", markeredgecolor=INK, label="some came back")
+        axes.plot(numbers[grown > 0], left[grown > 0], "^", color="white", markeredgecolor=INK, label="some grown")
     if len(listed) <= 12:
         for one, top in zip(listed, left + gone, strict=True):
             write(axes, one.cycle, top, f" {figures.percent(one.sparsity)} gone", SMALL, ha="center", va="bottom")
@@ -185,7 +186,7 @@ def _where(sheet: Sheet, view: Cycles) -> None:
     axes, bar = sheet.row(height, (28, 1), above=0.76, gap=0.2, right=0.75)
     last = max(int(view.pruned_in.max()), 1)
     scale, norm = grids.cycle_scale(last)
-    grids.heat(axes, view.pruned_in, norm, scale)
+    grids.heat(axes, np.where(view.states == HeadState.ABSENT, np.nan, view.pruned_in), norm, scale)
     grids.cells(
         axes, view.states == HeadState.PRUNED, facecolor="none", edgecolor="white", hatch=grids.HATCH, linewidth=0,
         gid="pruned", zorder=2,
@@ -193,8 +194,13 @@ def _where(sheet: Sheet, view: Cycles) -> None:
     grids.cells(
         axes, view.states == HeadState.REGROWN, facecolor="none", edgecolor=INK, linewidth=1.6, gid="regrown", zorder=3
     )
-    note = "hatched: pruned now"
-    note += "; outlined: came back" if (view.states == HeadState.REGROWN).any() else ""
+    grids.cells(
+        axes, view.states == HeadState.ADDED, facecolor="none", edgecolor=INK, linewidth=1.6, linestyle=":",
+        gid="added", zorder=3,
+    )  # fmt: skip
+    said = ((HeadState.PRUNED, "hatched: pruned now"), (HeadState.REGROWN, "outlined: came back"),
+            (HeadState.ADDED, "dotted: added"), (HeadState.ABSENT, "blank: no such head"))  # fmt: skip
+    note = "; ".join(text for state, text in said if (view.states == state).any())
     grids.frame(axes, shape, title, note)
     grids.colour_bar(bar, norm, "cycle (0: never)", height, scale)
     bar.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
