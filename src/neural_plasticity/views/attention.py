@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +18,15 @@ Pattern = npt.NDArray[np.float64]  # (T, T): from each position (rows) to each p
 
 @dataclass(frozen=True)
 class HeadPatterns:
-    """One head: its pattern per model (None: pruned, or not recorded) and its drift from first to last model."""
+    """One head: its pattern per model and its drift from first to last model.
+
+    A pattern is None where the head was pruned, or where ``recorded`` is False: nobody looked at it.
+    """
 
     head: HeadId
     patterns: tuple[Pattern | None, ...]
     drift: float | None
+    recorded: tuple[bool, ...]
 
 
 @dataclass(frozen=True)
@@ -41,35 +46,54 @@ def attention(run: Run, most: int = 8) -> Attention:
 
     Shown are the heads that changed most, then pruned ones; without a second model the first heads.
     """
-    last: dict[str, dict[str, AttentionMaps]] = {}
+    last: dict[str, dict[str, list[AttentionMaps]]] = {}
     for event in run.attention():
-        if event.maps.ndim == 4 and event.maps.size:
-            last.setdefault(event.prompt, {})[event.model] = event
+        if event.maps.ndim == (4 if event.all_heads else 3) and event.maps.size:
+            of_model = last.setdefault(event.prompt, {}).setdefault(event.model, [])
+            # All heads at once replace what was seen before; single ones are added to it.
+            of_model[:] = [event] if event.all_heads else [*of_model, event]
     if not last:
         return Attention("", (), (), (), 0, "No attention maps were recorded.")
     prompt, maps = max(last.items(), key=lambda one: len(one[1]))
     models = sorted(maps, key=lambda name: (name != "baseline", name != "current", name != "pruned", name))[:3]
-    shape = tuple(min(maps[name].maps.shape[axis] for name in models) for axis in range(4))
-    side = min(shape[2:])
-    grids = [np.asarray(maps[name].maps[: shape[0], : shape[1], :side, :side], np.float64) for name in models]
+    looked = {name: [head for event in maps[name] for head in _looked_at(event)] for name in models}
+    every = [head for heads in looked.values() for head in heads]
+    layers, heads_each = (1 + max(head[axis] for head in every) for axis in range(2))
+    side = min(min(event.maps.shape[-2:]) for name in models for event in maps[name])
+    grids = [np.full((layers, heads_each, side, side), np.nan) for _ in models]
+    recorded = [np.zeros((layers, heads_each), bool) for _ in models]
+    for name, grid, there in zip(models, grids, recorded, strict=True):
+        for event in maps[name]:
+            for head in _looked_at(event):
+                pattern = event.pattern(*head)
+                grid[head] = np.nan if pattern is None else pattern[:side, :side]
+                there[head] = True
     known = [np.asarray(np.isfinite(grid).any(axis=(2, 3))) for grid in grids]
-    drift = _drift(grids[0], grids[-1]) if len(grids) > 1 else np.full(shape[:2], np.nan)
-    chosen = _chosen(drift, known[0], most)
+    drift = _drift(grids[0], grids[-1]) if len(grids) > 1 else np.full((layers, heads_each), np.nan)
+    chosen = _chosen(drift, known[0], most, sorted(set(every)))
     heads = tuple(
         HeadPatterns(
             head,
             tuple(grid[head] if there[head].any() else None for grid, there in zip(grids, known, strict=True)),
             None if np.isnan(drift[head]) else float(drift[head]),
+            tuple(bool(there[head]) for there in recorded),
         )
         for head in chosen
     )
-    tokens = tuple(figures.shorten(figures.clean(token), 12) for token in maps[models[0]].tokens[:side])
-    return Attention(figures.clean(prompt), tokens, tuple(models), heads, int(drift.size) - len(chosen))
+    left_out = max(int(np.any(known, axis=0).sum()) - len(chosen), 0)  # those with a pattern
+    tokens = tuple(figures.shorten(figures.clean(token), 12) for token in maps[models[0]][-1].tokens[:side])
+    return Attention(figures.clean(prompt), tokens, tuple(models), heads, left_out)
 
 
-def _chosen(drift: Pattern, known: npt.NDArray[np.bool_], most: int) -> list[HeadId]:
+def _looked_at(event: AttentionMaps) -> list[HeadId]:
+    """The heads whose patterns an event holds, pruned ones included."""
+    if not event.all_heads:
+        return [HeadId(*head) for head in event.heads[: len(event.maps)]]
+    return [HeadId(int(layer), int(head)) for layer, head in np.ndindex(*event.maps.shape[:2])]
+
+
+def _chosen(drift: Pattern, known: npt.NDArray[np.bool_], most: int, heads: Sequence[HeadId]) -> list[HeadId]:
     """Heads that changed most, and a quarter for heads that are gone in the last model; what is left is filled up."""
-    heads = [HeadId(int(layer), int(head)) for layer, head in np.ndindex(*drift.shape)]
     changed = sorted((one for one in heads if not np.isnan(drift[one])), key=lambda one: -float(drift[one]))
     gone = [one for one in heads if np.isnan(drift[one]) and known[one]]
     rest = [one for one in heads if np.isnan(drift[one]) and not known[one]]
