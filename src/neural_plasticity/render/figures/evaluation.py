@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -33,7 +34,7 @@ from neural_plasticity.views.palette import ATTENTION_SCALE, FAINT, INK, MODEL_C
 from neural_plasticity.views.results import ResultsTable
 from neural_plasticity.views.story import Samples
 
-_PROMPTS, _LINES = 4, 5  # texts shown: prompts, and lines of each text
+_PROMPTS, _MODELS, _LINES = 4, 3, 5  # texts shown: prompts, models, and lines of each text
 _LINE = 0.15  # inches
 
 
@@ -45,18 +46,19 @@ def evaluation_figure(run: Run) -> Figure:
         (axes,) = sheet.row(1.2)
         empty(axes, "Results", view.empty)
     else:
-        for axes, bars in zip(sheet.row(1.5, [1.0] * len(view.bars), above=0.42, gap=0.62), view.bars, strict=True):
-            _bars(axes, bars)
-        _table(sheet, view.table)
+        row = sheet.row(1.5, [1.0] * len(view.bars), above=0.34, gap=0.62)
+        tilted = [_bars(axes, bars) for axes, bars in zip(row, view.bars, strict=True)]
+        _table(sheet, view.table, above=0.85 if any(tilted) else 0.6)
         _verdicts(sheet, view.table)
     _texts(sheet, view.texts)
     return sheet.finish()
 
 
-def _bars(axes: Axes, view: Bars) -> None:
+def _bars(axes: Axes, view: Bars) -> bool:
+    """One measure over the models; True where the models' names had to be tilted."""
     if view.empty is not None:
         empty(axes, view.title, view.empty)
-        return
+        return False
     top = 0.0
     for place, bar in enumerate(view.bars):
         if not np.isfinite(bar.value):
@@ -84,11 +86,12 @@ def _bars(axes: Axes, view: Bars) -> None:
     names = [bar.model for bar in view.bars]
     tilt = any(width_of(name, SMALL) > room for name in names)
     axes.set_xticklabels(names, rotation=28 if tilt else 0, ha="right" if tilt else "center", parse_math=False)
+    return tilt
 
 
-def _table(sheet: Sheet, view: ResultsTable) -> None:
+def _table(sheet: Sheet, view: ResultsTable, above: float) -> None:
     rows = view.rows
-    (axes,) = sheet.row(0.19 * (len(rows) + 1) + 0.05, above=0.85, left=0.35)
+    (axes,) = sheet.row(0.19 * (len(rows) + 1) + 0.05, above=above, left=0.35)
     width, height = sheet.inches(axes)
     axes.set_axis_off()
     axes.set_xlim(0, width)
@@ -129,15 +132,15 @@ def _paragraph(sheet: Sheet, lines: list[str], above: float) -> None:
 
 
 def _wrapped(text: str, inches: float, size: float, *, mono: bool) -> list[str]:
-    """Lines no wider than ``inches``, line breaks kept."""
+    """Lines no wider than ``inches``, line breaks kept; a number stays with its per cent sign."""
     sample = "n" if mono else "a measurable loss of 1.234 to the model, 5.6 %; "
     letter = width_of(sample * 8, size, mono=mono) / (8 * len(sample))
     lines = [
         part
-        for line in text.replace("\t", "    ").split("\n")
+        for line in text.replace("\t", "    ").replace(" %", "\u00a0%").split("\n")
         for part in (textwrap.wrap(line, max(int(inches / letter), 8)) or [""])
     ]
-    return [line.rstrip() for line in lines]
+    return [line.rstrip().replace("\u00a0%", " %") for line in lines]
 
 
 def _texts(sheet: Sheet, view: Samples) -> None:
@@ -146,17 +149,24 @@ def _texts(sheet: Sheet, view: Samples) -> None:
         (axes,) = sheet.row(0.8, above=0.6)
         empty(axes, "Texts", "No text was generated.")
         return
-    models = view.models[:3]
+    columns = _columns(view.models)
+    models = [view.models[place] for place in columns]
     for number, row in enumerate(view.rows[:_PROMPTS]):
         room = (WIDTH - 0.6 - 0.2 * (len(models) - 1)) / len(models)
-        texts = [_cut(text, room - 0.16) for text in row.texts[: len(models)]]
+        texts = [_cut(row.texts[place], room - 0.16) for place in columns]
         height = _LINE * max(len(lines) for lines in texts) + 0.1
-        cells = sheet.row(height, [1.0] * len(models), above=0.75 if number == 0 else 0.42, gap=0.2, left=0.35)
+        cells = sheet.row(height, [1.0] * len(models), above=0.5 if number == 0 else 0.38, gap=0.2, left=0.35)
         for place, (axes, model, lines) in enumerate(zip(cells, models, texts, strict=True)):
             _text(axes, model, lines, f"after “{figures.clean(row.prompt)}”" if place == 0 else "")
-    if len(view.rows) > _PROMPTS or len(view.models) > 3:
-        left = f"{max(len(view.rows) - _PROMPTS, 0):,} more prompts, {max(len(view.models) - 3, 0)} more models"
-        _paragraph(sheet, [left], 0.2)
+    left = ((len(view.rows) - _PROMPTS, "more prompt"), (len(view.models) - len(models), "more model"))
+    told = ", ".join(figures.plural(count, noun) for count, noun in left if count > 0)
+    if told:
+        _paragraph(sheet, [f"Not shown: {told}."], 0.2)
+
+
+def _columns(models: Sequence[str]) -> list[int]:
+    """Places of the models that are shown; what was sampled during the warm-up ("current") gives way first."""
+    return sorted(sorted(range(len(models)), key=lambda place: models[place] == "current")[:_MODELS])
 
 
 def _cut(text: str | None, inches: float) -> list[str]:
@@ -196,7 +206,7 @@ def attention_figure(run: Run) -> Figure:
         group = view.heads[start : start + columns]
         for number, model in enumerate(view.models):
             row = sheet.row(
-                size, [1.0] * columns, above=(0.5 if start == 0 else 0.75) if number == 0 else 0.3, gap=0.45
+                size, [1.0] * columns, above=(0.34 if start == 0 else 0.72) if number == 0 else 0.14, gap=0.45
             )
             for place, axes in enumerate(row):
                 if place >= len(group):
@@ -204,7 +214,7 @@ def attention_figure(run: Run) -> Figure:
                     continue
                 last = number == len(view.models) - 1
                 _pattern(axes, group[place], number, model, view, norm, first=place == 0, last=last)
-    (bar,) = sheet.row(0.09, above=0.75, left=0.75, right=4.6)
+    (bar,) = sheet.row(0.09, above=0.62, left=0.75, right=4.6)
     _scale(bar, norm)
     lines = _wrapped(_words(view), WIDTH - 0.6, SMALL, mono=False)[:3]
     (axes,) = sheet.row(_LINE * len(lines), above=0.55, left=0.35)
@@ -236,7 +246,8 @@ def _pattern(
         axes.set_xlim(-0.5, length - 0.5)
         axes.set_ylim(length - 0.5, -0.5)
         axes.patch.set(facecolor="#E4E4E4", edgecolor="#3C3C3C", hatch=grids.HATCH, gid="pruned")
-        write(axes, 0.5, 0.5, "no pattern:\npruned", SMALL, ha="center", va="center", transform=axes.transAxes,
+        why = "pruned" if one.recorded[number] else "not recorded"
+        write(axes, 0.5, 0.5, f"no pattern:\n{why}", SMALL, ha="center", va="center", transform=axes.transAxes,
               bbox={"facecolor": "white", "edgecolor": "none", "pad": 2})  # fmt: skip
     else:
         axes.imshow(pattern, cmap=ATTENTION_SCALE, norm=norm, aspect="auto", interpolation="nearest")
