@@ -10,11 +10,21 @@ from matplotlib.patches import Patch
 
 from neural_plasticity.events import PHASES
 from neural_plasticity.record import PhaseSpan
-from neural_plasticity.render.figures.style import SMALL, legend, printable, step_limits, width_of, write
+from neural_plasticity.render.figures.style import (
+    SMALL,
+    fitting,
+    legend,
+    legend_columns,
+    printable,
+    step_limits,
+    width_of,
+    write,
+)
 from neural_plasticity.views.palette import INK, MARK_COLOURS, MUTED, ink_on, phase_colour, phase_label
 from neural_plasticity.views.timeline import Boundary, Mark, Timeline, merged_label
 
 LANES = 2
+_LISTED = 7  # phases in the legend
 LANE_HEIGHT = 0.15  # inches
 GLYPHS = {"pruned": "v", "regrown": "^", "added": "P", "stable": "D"}
 # In grey the colours of these are alike; the two phases that are mostly wide differ in lightness and stay plain.
@@ -84,10 +94,10 @@ def strip(axes: Axes, spans: Sequence[PhaseSpan], inches: float) -> None:
     for span in sorted(spans, key=lambda one: one.first_step):
         left, right = ((step - low) / (high - low) * inches for step in (span.first_step, span.last_step))
         name = phase_label(span.phase)
-        for text in (name, _SHORT.get(span.phase, name[:4])):
+        for text in (name, _SHORT.get(span.phase) or fitting(name, right - left - 0.08, SMALL)):
             wide = width_of(printable(text), SMALL)
             start = (left + right - wide) / 2
-            if wide + 0.06 <= right - left and start > taken:
+            if text and wide + 0.06 <= right - left and start > taken:
                 write(axes, (span.first_step + span.last_step) / 2, 0.47, text, SMALL, ha="center", va="center",
                       color=ink_on(phase_colour(span.phase)), gid="label",
                       bbox={"facecolor": phase_colour(span.phase), "edgecolor": "none", "pad": 0.6})  # fmt: skip
@@ -184,14 +194,26 @@ def mark_lines(axes: Axes, marks: Sequence[Mark]) -> None:
 def phase_legend(axes: Axes, view: Timeline) -> None:
     """Phases that occur, by colour and name."""
     phases = phases_of(view.spans)
-    shown = phases[:7]
     handles = [
         Patch(
             facecolor=phase_colour(one), hatch=hatch_of(one, view.spans), edgecolor="white", linewidth=0,
-            label=printable(phase_label(one))[:24],
+            label=label,
         )
-        for one in shown
+        for one, label in zip(phases, _legend_labels(view), strict=False)
     ]  # fmt: skip
-    if len(phases) > len(shown):
-        handles.append(Patch(facecolor="none", label=f"and {len(phases) - len(shown):,} more"))
+    if len(phases) > len(handles):
+        handles.append(Patch(facecolor="none", label=_legend_labels(view)[-1]))
     legend(axes, handles)
+
+
+def _legend_labels(view: Timeline) -> list[str]:
+    """Whole names of the first few phases (a line at most), and how many more there are."""
+    phases = phases_of(view.spans)
+    shown = [fitting(printable(phase_label(one)), 3.0, SMALL) or "?" for one in phases[:_LISTED]]
+    return shown + ([f"and {len(phases) - _LISTED:,} more"] if len(phases) > _LISTED else [])
+
+
+def legend_lines(view: Timeline, inches: float) -> int:
+    """How many lines `phase_legend` takes in ``inches``."""
+    labels = _legend_labels(view)
+    return -(-len(labels) // legend_columns(labels, inches)) if labels else 0

@@ -67,7 +67,7 @@ def process_header(sheet: Sheet, view: Timeline) -> float:
     inches = WIDTH - LEFT - RIGHT
     lanes = bands.lanes_used(view, inches)
     rows = [bands.LANE_HEIGHT * (lanes + 1) if lanes else 0.0, 0.17 if view.boundaries else 0.0, 0.2]
-    legend_at, *_ = sheet.row(0.01, above=0.12)
+    legend_at, *_ = sheet.row(0.01, above=0.12 + 0.16 * max(bands.legend_lines(view, inches) - 1, 0))
     legend_at.set_axis_off()
     bands.phase_legend(legend_at, view)
     for number, height in enumerate(rows):

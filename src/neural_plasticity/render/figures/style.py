@@ -27,7 +27,7 @@ from neural_plasticity.views.timeline import Series
 
 WIDTH, DPI = 8.0, 200  # inches; 90 % of it fits a page between margins with 7 pt as the smallest type
 TITLE, PANEL, LABEL, SMALL = 12.0, 9.0, 8.0, 7.0  # points
-LEFT, RIGHT, TOP, BOTTOM = 0.75, 0.25, 0.78, 0.2  # margins in inches; the heading stands in the upper one
+LEFT, RIGHT, TOP, BOTTOM = 0.75, 0.25, 0.68, 0.2  # margins in inches; the heading stands in the upper one
 FONT, MONO = "DejaVu Sans", "DejaVu Sans Mono"
 
 
@@ -49,12 +49,18 @@ def printable(text: str, mono: bool = False) -> str:
     return "".join(char if ord(char) in known or char == "\n" else "□" for char in text)
 
 
+@lru_cache(maxsize=1)
+def _measure() -> Any:
+    """What measures text: one small renderer, because a new one for each line costs more than the line."""
+    return FigureCanvasAgg(Figure(figsize=(0.1, 0.1), dpi=DPI)).get_renderer()  # type: ignore[no-untyped-call]
+
+
 @lru_cache(maxsize=4096)
 def width_of(text: str, size: float = LABEL, bold: bool = False, mono: bool = False) -> float:
     """How wide a line of text is, in inches."""
-    drawn = Figure(dpi=DPI)
-    renderer: Any = FigureCanvasAgg(drawn).get_renderer()  # type: ignore[no-untyped-call]
-    width, _, _ = renderer.get_text_width_height_descent(printable(text, mono), font(size, bold=bold, mono=mono), False)
+    width, _, _ = _measure().get_text_width_height_descent(
+        printable(text, mono), font(size, bold=bold, mono=mono), False
+    )
     return width / DPI
 
 
@@ -224,6 +230,18 @@ def empty(axes: Axes, title: str, reason: str) -> None:
           transform=axes.transAxes, gid="empty")  # fmt: skip
 
 
+def legend_widths(labels: Iterable[str]) -> float:
+    """How many inches a legend of these labels takes in one line."""
+    return sum(width_of(printable(label), SMALL) + 0.36 for label in labels)
+
+
+def legend_columns(labels: Sequence[str], inches: float) -> int:
+    """How many columns a legend of these labels has in ``inches``."""
+    if legend_widths(labels) <= inches:
+        return max(len(labels), 1)
+    return max(1, int(inches / max(legend_widths([label]) for label in labels)))
+
+
 def legend(axes: Axes, handles: Iterable[Any] | None = None, columns: int = 8) -> None:
     """The legend above the plot on the right, where it hides no data; none when nothing is named.
 
@@ -234,11 +252,10 @@ def legend(axes: Axes, handles: Iterable[Any] | None = None, columns: int = 8) -
         return
     above = [text for text in axes.texts if text.get_gid() in ("title", "note")]
     used = sum(width_of(text.get_text(), text.get_fontsize(), text.get_gid() == "title") + 0.1 for text in above)
-    widths = [width_of(printable(str(one.get_label())), SMALL) + 0.36 for one in named]
+    labels = [str(one.get_label()) for one in named]
     room = axes.get_position().width * WIDTH
-    stacked = bool(above) and used + sum(widths) > room
-    if sum(widths) > room:
-        columns = max(1, int(room / max(widths)))
+    stacked = bool(above) and used + legend_widths(labels) > room
+    columns = min(columns, legend_columns(labels, room))
     if stacked:
         lines = -(-len(named) // columns)
         for text in above:

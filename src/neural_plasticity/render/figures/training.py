@@ -116,7 +116,7 @@ def fine_tuning_figure(run: Run) -> Figure:
     limits = _limits(shown, view)
     for start in range(0, len(shown), columns):
         group = shown[start : start + columns]
-        row = sheet.row(1.75, [1.0] * columns, above=0.72 if start else 0.66, gap=0.4)
+        row = sheet.row(1.75, [1.0] * columns, above=0.72 if start else 0.32, gap=0.4)
         for number, axes in enumerate(row):
             if number < len(group):
                 _recovery(axes, group[number], view, limits, first=number == 0)
