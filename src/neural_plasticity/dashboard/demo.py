@@ -59,13 +59,14 @@ def play(demo: Demo) -> int:
     if not 0 <= demo.pace <= 3600:
         raise ConfigError(f"--pace {demo.pace:g}: expected seconds from 0 to 3600.")
     mode = _wandb_mode() if demo.online else None
-    events = list(simulate(demo.seed, demo.cycles, level=demo.pruning_level, strategy=demo.pruning_strategy))
+    simulated = simulate(demo.seed, demo.cycles, level=demo.pruning_level, strategy=demo.pruning_strategy)
     run_dir = demo.output_dir or Path("output") / f"demo_{datetime.now():%Y%m%d-%H%M%S}"
     state: RunState = "running"
     with RecordWriter.create(run_dir) as record, Draughtsmen() as draughtsmen, ConsoleView() as console:
         console.note_files(record=record.path)
         for note in record.notes:
             console.handle(LogLine(message=note, level="warning"))
+        events = list(simulated)
         for event in fan_out(_paced(events, demo.pace), record, [console]):
             if isinstance(event, RunEnded):
                 state = event.state

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
 
 MIN_WINDOW = 40  # steps; below this the noise of single batches decides, and the autocorrelation is a guess
 TOLERANCE = 0.05  # of the loss, over the window
@@ -111,5 +110,7 @@ def slope_interval(y: npt.NDArray[np.float64], confidence: float = 0.95) -> tupl
     if independent <= 3:
         return None
     error = (squares / (independent - 2) / spread) ** 0.5
+    from scipy.special import stdtrit  # takes a second, which only a curve with a verdict is worth
+
     half = float(stdtrit(independent - 2, 0.5 + confidence / 2)) * error
     return slope, slope - half, slope + half

@@ -2,9 +2,9 @@
 
 import sys
 
-from neural_plasticity.dashboard.demo import main, simulate
+if __name__ != "__mp_main__":  # the processes that draw the figures import this again, and need none of it
+    from neural_plasticity.dashboard.demo import main, simulate
 
-__all__ = ["main", "simulate"]
-
+    __all__ = ["main", "simulate"]
 if __name__ == "__main__":
     sys.exit(main())
