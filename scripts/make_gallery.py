@@ -1,6 +1,6 @@
 """The gallery of figures: ``python scripts/make_gallery.py [RUN_DIR]`` writes docs/gallery.md and its pictures.
 
-Without a run directory, a seeded simulated experiment is drawn: the same pictures every time.
+Without a run directory, the demo's experiment (seed 0, three cycles) is drawn: the same pictures every time.
 """
 
 from __future__ import annotations
@@ -10,19 +10,17 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
+from scipy.spatial import cKDTree
+
+from neural_plasticity.dashboard.demo_events import simulate
+from neural_plasticity.record import RecordWriter, Run, open_run
+from neural_plasticity.render.figures import FIGURES, draw, save_figure
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
-
-from neural_plasticity import events as ev  # noqa: E402
-from neural_plasticity.record import Run, open_run  # noqa: E402
-from neural_plasticity.render.figures import FIGURES, draw, save_figure  # noqa: E402
-from tests.sample_run import SampleRun, write_events  # noqa: E402
-
-WIDTH, COLOURS = 1_200, 240  # what a page shows, and what keeps every picture below 150 KB
+WIDTH, COLOURS, EXACT = 1_120, 112, 64  # what a page shows, and what keeps every picture below 150 KB
 TOLD = {
     "complete_process": "The whole experiment on one axis: phases, cycles, events, loss, perplexity, sparsity (C1).",
     "multi_cycle_process": "Cycle by cycle: cost, recovery, heads left, cumulative impact, training figures (C8).",
@@ -55,41 +53,38 @@ def main() -> int:
 
 
 def simulated(folder: Path) -> Path:
-    """Three cycles of a made-up experiment, with attention maps."""
-    sample = SampleRun(cycles=3, name="gallery")
-    events = list(sample.events())
-    last = max(at for at, event in enumerate(events) if isinstance(event, ev.TextSample))
-    first = max(at for at, event in enumerate(events) if isinstance(event, ev.TextSample) and not event.cycle)
-    random = np.random.default_rng(1)
-    before = random.gamma(0.25, 1.0, (6, 8, 9, 9)) * np.tri(9) + 1e-3 * np.tri(9)
-    after = before * random.lognormal(0, 0.8, before.shape)
-    gone = {head for event in events if isinstance(event, ev.HeadsPruned) for head in event.heads}
-    grown = {head for event in events if isinstance(event, ev.HeadsGrown) for head in event.heads}
-    after = after / after.sum(-1, keepdims=True)
-    for head in gone - grown:
-        after[head] = np.nan
-    tokens = ("def", " __", "init", "__(", "self", ",", " name", "):", "\n")
-    maps = (before / before.sum(-1, keepdims=True), after)
-    for at, model, grid in ((last, "pruned", maps[1]), (first, "baseline", maps[0])):
-        events.insert(at, ev.AttentionMaps(prompt="".join(tokens), tokens=tokens, maps=grid, model=model))
-    return write_events(folder, events)
+    """The demo's experiment, as a record."""
+    with RecordWriter.create(folder) as record:
+        record.append_many(simulate(seed=0, cycles=3))
+    return folder
 
 
 def shrink(source: Path, target: Path) -> None:
-    """A picture as wide as a page shows it, in few colours."""
+    """A picture as wide as a page shows it, in few colours; those of large areas (phases, tints) stay exact."""
     with Image.open(source) as picture:
         height = round(picture.height * WIDTH / picture.width)
         small = picture.convert("RGB").resize((WIDTH, height), Image.Resampling.LANCZOS)
-        small.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(target, optimize=True)
+    pixels = np.asarray(small).reshape(-1, 3)
+    colours, place, counts = np.unique(pixels, axis=0, return_inverse=True, return_counts=True)
+    exact = colours[np.argsort(-counts, kind="stable")[:EXACT]]
+    mixed = small.quantize(COLOURS - EXACT, method=Image.Quantize.MAXCOVERAGE).getpalette() or []
+    palette = np.concatenate([exact, np.array(mixed, np.uint8).reshape(-1, 3)])
+    # Pillow's own search for the nearest colour is rounded: white would come out as light grey.
+    nearest = cKDTree(palette.astype(float)).query(colours.astype(float))[1].astype(np.uint8)
+    few = Image.fromarray(nearest[place].reshape(small.height, small.width), "P")
+    few.putpalette(palette.tobytes())
+    few.save(target, optimize=True)
 
 
 def page(run: Run) -> str:
     """The gallery as Markdown."""
-    kind = "a simulated experiment" if run.summary().simulated else f"the run {run.name}"
+    made_up = "the demo's simulated experiment (`simulate(seed=0, cycles=3)`: made up)"
+    kind = made_up if run.summary().simulated else f"the run {run.name}"
     lines = [
         "# Gallery",
         "",
-        f"Every figure, drawn from the record of {kind} by `python scripts/make_gallery.py`.",
+        f"Every figure, drawn from the record of {kind}",
+        "by `python scripts/make_gallery.py`.",
         "`neural_plasticity.render.figures.save_figures(run, directory)` writes them for any run, also as PDF or SVG",
         "with `save_figure(draw(run, name), path)`.",
     ]
