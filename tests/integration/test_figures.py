@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from neural_plasticity import events as ev
 from neural_plasticity.errors import InputError
 from neural_plasticity.heads import HeadId
 from neural_plasticity.record import RecordWriter, Run, open_run
-from neural_plasticity.render.figures import FIGURES, draw, save_figure, save_figures
+from neural_plasticity.render.figures import FIGURES, draw, names_for, save_figure, save_figures
 from tests.sample_run import SampleRun, write_events
 
 
@@ -93,9 +94,24 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     return {name: open_run(write_events(folder / str(at), make())) for at, (name, make) in enumerate(CASES.items())}
 
 
+@pytest.fixture(scope="module")
+def drawn(runs: dict[str, Run]) -> Callable[[str, str], Figure]:
+    """The figure of a case by its name, drawn once for all tests that only look at it."""
+    return lru_cache(maxsize=None)(lambda case, name: draw(runs[case], name))
+
+
+@pytest.fixture(scope="module")
+def pictures(drawn: Callable[[str, str], Figure], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every figure of one run as a file."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for name in FIGURES:
+        save_figure(drawn("five cycles", name), folder / f"{name}.png")
+    return folder
+
+
 def labels(figure: Figure) -> list[tuple[str, tuple[float, float, float, float]]]:
     """Every visible text that we wrote, and its box in pixels: left, bottom, right, top."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     texts = [text for axes in figure.axes for text in axes.texts] + list(figure.texts)
     texts += [text for axes in figure.axes if (legend := axes.get_legend()) for text in legend.get_texts()]
     texts += [axis.label for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
@@ -105,8 +121,10 @@ def labels(figure: Figure) -> list[tuple[str, tuple[float, float, float, float]]
 
 @pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.parametrize("case", CASES)
-def test_every_figure_draws_and_its_labels_do_not_overlap(runs: dict[str, Run], case: str, name: str) -> None:
-    figure = draw(runs[case], name)
+def test_every_figure_draws_and_its_labels_do_not_overlap(
+    drawn: Callable[[str, str], Figure], case: str, name: str
+) -> None:
+    figure = drawn(case, name)
     found = labels(figure)
     width, height = figure.canvas.get_width_height()
     for number, (text, (left, bottom, right, top)) in enumerate(found):
@@ -121,32 +139,32 @@ def test_every_figure_draws_and_its_labels_do_not_overlap(runs: dict[str, Run], 
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_simulated_run_says_so_in_every_figure(runs: dict[str, Run], name: str) -> None:
-    assert any("SIMULATED" in text.get_text() for text in draw(runs["five cycles"], name).texts)
-    assert not any("SIMULATED" in text.get_text() for text in draw(runs["not a number"], name).texts)
+def test_a_simulated_run_says_so_in_every_figure(drawn: Callable[[str, str], Figure], name: str) -> None:
+    assert any("SIMULATED" in text.get_text() for text in drawn("five cycles", name).texts)
+    assert not any("SIMULATED" in text.get_text() for text in drawn("not a number", name).texts)
 
 
 @pytest.mark.parametrize("name", ["pruning", "analysis", "multi_cycle_process"])
-def test_pruned_cells_are_hatched(runs: dict[str, Run], name: str) -> None:
-    patches = [one for axes in draw(runs["five cycles"], name).axes for one in axes.patches]
+def test_pruned_cells_are_hatched(drawn: Callable[[str, str], Figure], name: str) -> None:
+    patches = [one for axes in drawn("five cycles", name).axes for one in axes.patches]
     pruned = [one for one in patches if isinstance(one, Patch) and one.get_gid() == "pruned"]
     assert pruned
     assert all(one.get_hatch() for one in pruned)
 
 
-def test_a_decision_hatches_as_many_cells_as_it_pruned_heads(runs: dict[str, Run]) -> None:
-    figure = draw(runs["one cycle"], "pruning")
+def test_a_decision_hatches_as_many_cells_as_it_pruned_heads(drawn: Callable[[str, str], Figure]) -> None:
+    figure = drawn("one cycle", "pruning")
     (patch,) = [one for axes in figure.axes for one in axes.patches if one.get_gid() == "pruned"]
     assert len(patch.get_path().vertices) == 5 * 7  # five corners each
 
 
-def test_nan_is_marked_in_the_plot(runs: dict[str, Run]) -> None:
-    marked = {line.get_gid() for axes in draw(runs["not a number"], "complete_process").axes for line in axes.lines}
+def test_nan_is_marked_in_the_plot(drawn: Callable[[str, str], Figure]) -> None:
+    marked = {line.get_gid() for axes in drawn("not a number", "complete_process").axes for line in axes.lines}
     assert {"NaN:loss", "−∞:loss", "∞:validation_loss"} <= marked
 
 
-def test_intervals_are_drawn(runs: dict[str, Run]) -> None:
-    (axes,) = [one for one in draw(runs["one cycle"], "evaluation").axes if one.get_ylabel() == "test perplexity"]
+def test_intervals_are_drawn(drawn: Callable[[str, str], Figure]) -> None:
+    (axes,) = [one for one in drawn("one cycle", "evaluation").axes if one.get_ylabel() == "test perplexity"]
     assert sum(getattr(one, "has_yerr", False) for one in axes.containers) == 3  # baseline, pruned, control
 
 
@@ -166,42 +184,44 @@ def test_a_single_spike_among_a_million_points_survives(tmp_path: Path, spike: f
     assert any("of 200,000 points" in text.get_text() for text in line.axes.texts)
 
 
-def test_files_are_pictures_and_not_blank(runs: dict[str, Run], tmp_path: Path) -> None:
-    paths = save_figures(runs["five cycles"], tmp_path / "pictures")
-    assert [path.name for path in paths] == [f"{name}.png" for name in FIGURES]
-    for path in paths:
+def test_files_are_pictures_and_not_blank(pictures: Path) -> None:
+    assert {path.name for path in pictures.iterdir()} == {f"{name}.png" for name in FIGURES}
+    for path in pictures.iterdir():
         assert imread(path)[..., :3].std() > 0.02, path.name
-    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == sorted(path.name for path in paths)
 
 
 def test_one_cycle_has_no_multi_cycle_figure_unless_asked(runs: dict[str, Run], tmp_path: Path) -> None:
-    names = {path.stem for path in save_figures(runs["one cycle"], tmp_path)}
-    assert names == set(FIGURES) - {"multi_cycle_process"}
+    assert set(names_for(runs["five cycles"])) == set(FIGURES)
+    assert {path.stem for path in save_figures(runs["one event"], tmp_path)} == set(FIGURES) - {"multi_cycle_process"}
+    assert set(names_for(runs["one cycle"])) == set(FIGURES) - {"multi_cycle_process"}
     (asked,) = save_figures(runs["one cycle"], tmp_path, ["multi_cycle_process"])
     assert asked.is_file()
 
 
-def test_vector_files_keep_text_as_text(runs: dict[str, Run], tmp_path: Path) -> None:
-    path = save_figure(draw(runs["one cycle"], "warmup"), tmp_path / "warmup.svg")
+def test_vector_files_keep_text_as_text(drawn: Callable[[str, str], Figure], tmp_path: Path) -> None:
+    path = save_figure(drawn("one cycle", "warmup"), tmp_path / "warmup.svg")
     assert "Warm-up · sample-run" in path.read_text(encoding="utf-8")
 
 
-def test_figures_are_drawn_in_threads(runs: dict[str, Run], tmp_path: Path) -> None:
+def test_figures_are_drawn_in_threads(runs: dict[str, Run], pictures: Path, tmp_path: Path) -> None:
     def work(name: str) -> bytes:
         return save_figure(draw(runs["five cycles"], name), tmp_path / f"{name}.png").read_bytes()
 
     names = ("complete_process", "pruning", "evaluation", "fine_tuning")
     with ThreadPoolExecutor(4) as pool:
-        drawn = list(pool.map(work, names))
-    assert drawn == [work(name) for name in names]
+        made = list(pool.map(work, names))
+    assert made == [(pictures / f"{name}.png").read_bytes() for name in names]
 
 
 def test_drawing_needs_neither_pyplot_nor_torch_nor_a_display(runs: dict[str, Run]) -> None:
     code = """
 import sys
 from neural_plasticity.record import open_run
-from neural_plasticity.render.figures import save_figures
-print(len(save_figures(open_run(sys.argv[1]), "pictures")), *({"matplotlib.pyplot", "torch"} & set(sys.modules)))
+from neural_plasticity.render.figures import FIGURES, draw, save_figure
+run = open_run(sys.argv[1])
+figures = [draw(run, name) for name in FIGURES]
+save_figure(figures[0], "pictures/first.png")
+print(len(figures), *({"matplotlib.pyplot", "torch"} & set(sys.modules)))
 """
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code, str(runs["five cycles"].path)], capture_output=True, text=True,
