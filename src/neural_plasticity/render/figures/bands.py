@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -165,10 +166,13 @@ def event_lanes(axes: Axes, marks: Sequence[Mark], inches: float, lanes: int) ->
     axes.set_axis_off()
     low, high = axes.get_xlim()
     axes.set_ylim(0, lanes + 1)
+    beside: Counter[int] = Counter()  # kinds drawn at a step so far: the next one stands beside them
     for kind in dict.fromkeys(mark.kind for mark in marks):
-        steps = [mark.step for mark in marks if mark.kind == kind]
+        steps = sorted({mark.step for mark in marks if mark.kind == kind})
+        places = [step + beside[step] * _GAP / inches * (high - low) for step in steps]
+        beside.update(steps)
         axes.plot(
-            steps, [0.42] * len(steps), GLYPHS.get(kind, "o"), color=MARK_COLOURS.get(kind, INK), markersize=4.2,
+            places, [0.42] * len(places), GLYPHS.get(kind, "o"), color=MARK_COLOURS.get(kind, INK), markersize=4.2,
             markeredgewidth=0, clip_on=False,
         )  # fmt: skip
     for label in arranged(marks, low, high, inches):
