@@ -239,3 +239,51 @@ def test_bad_input_is_said_in_one_line(runs: dict[str, Run], tmp_path: Path) -> 
         save_figure(figure, tmp_path / "figure.docx")
     with pytest.raises(InputError, match="the figure cannot be written"):
         save_figure(figure, tmp_path / "file" / "figure.png")
+
+
+def grown_and_named() -> Iterator[ev.Event]:
+    """A head beside those of the start, two criteria, and a phase of the user's own with a long name."""
+    yield started((2, 3))
+    yield ev.PhaseStarted(phase="my own annealing with restarts")
+    for step in range(100):
+        yield ev.StepMetrics(step=step, phase="my own annealing with restarts", metrics={"loss": 2.0})
+    yield ev.PhaseStarted(phase="warmup", step=100)
+    for step in range(100, 3_000, 100):
+        yield ev.StepMetrics(step=step, phase="warmup", metrics={"loss": 2.0})
+    grid = np.linspace(0, 1, 6).reshape(2, 3)
+    yield ev.HeadScores(step=3_000, cycle=1, scores={"entropy": grid, "gradient": grid})
+    yield ev.HeadsPruned(step=3_000, cycle=1, heads=(HeadId(0, 0),), strategy="gradient")
+    yield ev.HeadsGrown(step=3_001, cycle=1, heads=(HeadId(1, 3),), origin="added", strategy="s")
+    for head in (HeadId(0, 1), HeadId(1, 2)):
+        maps = np.tri(4)[None] / np.arange(1, 5)[:, None]
+        yield ev.AttentionMaps(prompt="a b c d", tokens=tuple("abcd"), maps=maps, heads=(head,), step=3_002)
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return open_run(write_events(tmp_path_factory.mktemp("grown") / "r", grown_and_named()))
+
+
+def test_added_heads_are_marked_and_heads_that_are_not_there_are_blank(grown: Run) -> None:
+    (axes,) = [one for one in draw(grown, "multi_cycle_process").axes if one.get_ylabel() == "layer"]
+    (added,) = [one for one in axes.patches if one.get_gid() == "added"]
+    assert len(added.get_path().vertices) == 5  # the corners of one cell
+    assert np.ma.getmaskarray(axes.images[0].get_array()).tolist() == [[False] * 3 + [True], [False] * 4]
+
+
+def test_the_columns_fit_two_criteria(grown: Run) -> None:
+    maps = [axes for axes in draw(grown, "analysis").axes if axes.get_xlabel() == "head"]
+    assert len(maps) == 2
+    assert max(one.get_position().x1 for one in maps) > 0.8
+
+
+def test_a_long_phase_name_stands_whole_in_the_legend_and_ends_in_an_ellipsis_elsewhere(grown: Run) -> None:
+    shown = [text for text, _ in labels(draw(grown, "complete_process"))]
+    assert "my own annealing with restarts" in shown
+    assert not any(text.startswith("my o") and not text.endswith(("…", "restarts")) for text in shown)
+
+
+def test_heads_looked_at_one_by_one_are_drawn(grown: Run) -> None:
+    shown = {text for text, _ in labels(draw(grown, "attention"))}
+    assert {"L0H1", "L1H2"} <= shown
+    assert not any(text.startswith("L0H0") or "no pattern" in text for text in shown)
