@@ -118,7 +118,7 @@ def test_it_works_where_the_package_is_not_installed(checkout: Path, tmp_path: P
 
 def test_publishing_without_a_key_says_what_is_missing_and_does_the_rest(checkout: Path, tmp_path: Path) -> None:
     before = set((checkout / "output").glob("demo_*"))
-    done = shell(ONLINE, checkout)
+    done = shell(ONLINE + " --cycles 1 --no_browser", checkout)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     (run_dir,) = set((checkout / "output").glob("demo_*")) - before
     said = [line for line in done.stdout.splitlines() if line.startswith("Weights & Biases: ")]
@@ -138,7 +138,7 @@ def test_wandb_mode_is_respected(
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", mode)
     monkeypatch.setattr(demo, "_write_views", lambda *_: None)  # shown above, and slow
-    assert main(["--online", "--no_browser", "--output_dir", "run"]) == 0
+    assert main(["--online", "--no_browser", "--output_dir", "run", "--cycles", "1"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Weights & Biases: ")]
     assert any(said in line for line in lines), lines
     assert bool(list((tmp_path / "run").glob("wandb/offline-run-*"))) == (mode == "offline")
@@ -149,7 +149,7 @@ def test_without_wandb_one_line_says_how_to_get_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     monkeypatch.setattr(demo, "_write_views", lambda *_: None)
-    assert main(["--online", "--no_browser", "--output_dir", "run"]) == 0
+    assert main(["--online", "--no_browser", "--output_dir", "run", "--cycles", "1"]) == 0
     assert 'pip install "neural-plasticity[wandb]"' in capsys.readouterr().out
 
 
