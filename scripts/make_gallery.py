@@ -20,7 +20,8 @@ from neural_plasticity.render.figures import FIGURES, draw, save_figure
 
 ROOT = Path(__file__).resolve().parents[1]
 
-WIDTH, COLOURS, EXACT = 1_120, 112, 64  # what a page shows, and what keeps every picture below 150 KB
+WIDTH, BYTES = 1_120, 150_000  # of a picture: what a page shows, and what it may weigh
+COLOURS = (256, 192, 144, 112)  # the first that is light enough
 TOLD = {
     "complete_process": "The whole experiment on one axis: phases, cycles, events, loss, perplexity, sparsity (C1).",
     "multi_cycle_process": "Cycle by cycle: cost, recovery, heads left, cumulative impact, training figures (C8).",
@@ -64,16 +65,24 @@ def shrink(source: Path, target: Path) -> None:
     with Image.open(source) as picture:
         height = round(picture.height * WIDTH / picture.width)
         small = picture.convert("RGB").resize((WIDTH, height), Image.Resampling.LANCZOS)
-    pixels = np.asarray(small).reshape(-1, 3)
+    for many in COLOURS:
+        reduced(small, many).save(target, optimize=True)
+        if target.stat().st_size < BYTES:
+            break
+
+
+def reduced(picture: Image.Image, many: int) -> Image.Image:
+    """``picture`` in that many colours: half of them the most frequent ones, half spread over the others."""
+    pixels = np.asarray(picture).reshape(-1, 3)
     colours, place, counts = np.unique(pixels, axis=0, return_inverse=True, return_counts=True)
-    exact = colours[np.argsort(-counts, kind="stable")[:EXACT]]
-    mixed = small.quantize(COLOURS - EXACT, method=Image.Quantize.MAXCOVERAGE).getpalette() or []
-    palette = np.concatenate([exact, np.array(mixed, np.uint8).reshape(-1, 3)])
+    exact = colours[np.argsort(-counts, kind="stable")[: many // 2]]
+    spread = picture.quantize(many - many // 2, method=Image.Quantize.MAXCOVERAGE).getpalette() or []
+    palette = np.concatenate([exact, np.array(spread, np.uint8).reshape(-1, 3)])
     # Pillow's own search for the nearest colour is rounded: white would come out as light grey.
     nearest = cKDTree(palette.astype(float)).query(colours.astype(float))[1].astype(np.uint8)
-    few = Image.fromarray(nearest[place].reshape(small.height, small.width), "P")
+    few = Image.fromarray(nearest[place].reshape(picture.height, picture.width))
     few.putpalette(palette.tobytes())
-    few.save(target, optimize=True)
+    return few
 
 
 def page(run: Run) -> str:
