@@ -283,6 +283,12 @@ def test_a_long_phase_name_stands_whole_in_the_legend_and_ends_in_an_ellipsis_el
     assert not any(text.startswith("my o") and not text.endswith(("…", "restarts")) for text in shown)
 
 
+def test_many_phases_are_named_up_to_a_count_of_the_others(drawn: Callable[[str, str], Figure]) -> None:
+    shown = [text for text, _ in labels(drawn("crowded", "complete_process"))]
+    assert [text for text in shown if text.endswith("more")] == ["and 2 more"]
+    assert {f"phase {number}" for number in range(7)} <= set(shown)
+
+
 def test_heads_looked_at_one_by_one_are_drawn(grown: Run) -> None:
     shown = {text for text, _ in labels(draw(grown, "attention"))}
     assert {"L0H1", "L1H2"} <= shown

@@ -203,7 +203,7 @@ def phase_legend(axes: Axes, view: Timeline) -> None:
             facecolor=phase_colour(one), hatch=hatch_of(one, view.spans), edgecolor="white", linewidth=0,
             label=label,
         )
-        for one, label in zip(phases, _legend_labels(view), strict=False)
+        for one, label in zip(phases[:_LISTED], _legend_labels(view), strict=False)
     ]  # fmt: skip
     if len(phases) > len(handles):
         handles.append(Patch(facecolor="none", label=_legend_labels(view)[-1]))
