@@ -29,7 +29,7 @@ from neural_plasticity.heads import HeadId
 Array = npt.NDArray[Any]
 Put = Callable[[Array], Any]  # keeps an array, returns the JSON that refers to it
 Get = Callable[[Any], Array]
-_to_json = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would build an encoder for every event
+_json = json.JSONEncoder(separators=(",", ":"))  # json.dumps would build one for every event
 COORDINATES = frozenset(field.name for field in dataclasses.fields(Event))
 
 
@@ -43,9 +43,23 @@ class UnknownEvent(Event):
     payload: Mapping[str, Any]
 
 
-@singledispatch
+_AS_IT_IS = frozenset({str, int, bool, type(None)})
+_WAYS: dict[type, Callable[[Any, Put], Any]] = {}
+
+
 def encode(value: Any, put: Put) -> Any:
     """JSON form of ``value``; arrays go through ``put``. What has no form of its own is kept as its text."""
+    kind = type(value)
+    if kind in _AS_IT_IS:
+        return value
+    way = _WAYS.get(kind)
+    if way is None:  # singledispatch's own look-up is a function call and a weak reference, for each value
+        way = _WAYS[kind] = _encode.dispatch(kind)
+    return way(value, put)
+
+
+@singledispatch
+def _encode(value: Any, put: Put) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: encode(getattr(value, field.name), put) for field in dataclasses.fields(value)}
     if hasattr(value, "__array__"):
@@ -53,82 +67,77 @@ def encode(value: Any, put: Put) -> Any:
     return str(value)
 
 
-@encode.register
-def _(_value: None, _put: Put) -> Any:
-    return None
-
-
-@encode.register
+@_encode.register
 def _(value: bool, _put: Put) -> Any:
     return value
 
 
-@encode.register
+@_encode.register
 def _(value: int, _put: Put) -> Any:
     return int(value)
 
 
-@encode.register
+@_encode.register
 def _(value: float, _put: Put) -> Any:
     return float(value) if math.isfinite(value) else {"$float": repr(float(value))}
 
 
-@encode.register
+@_encode.register
 def _(value: str, _put: Put) -> Any:
     return str(value)
 
 
-@encode.register
+@_encode.register
 def _(value: complex, put: Put) -> Any:
     return {"$complex": [encode(value.real, put), encode(value.imag, put)]}
 
 
-@encode.register
+@_encode.register
 def _(value: bytes, _put: Put) -> Any:
     return {"$bytes": base64.b64encode(value).decode("ascii")}
 
 
-@encode.register
+@_encode.register
 def _(value: Enum, put: Put) -> Any:
     return encode(value.value, put)
 
 
-@encode.register
+@_encode.register
 def _(value: PurePath, _put: Put) -> Any:
     return str(value)
 
 
-@encode.register(list)
+@_encode.register(list)
 def _(value: list[Any], put: Put) -> Any:
     return [encode(one, put) for one in value]
 
 
-@encode.register(tuple)
+@_encode.register(tuple)
 def _(value: tuple[Any, ...], put: Put) -> Any:
     return {"$tuple": [encode(one, put) for one in value]}
 
 
-@encode.register(set)
-@encode.register(frozenset)
+@_encode.register(set)
+@_encode.register(frozenset)
 def _(value: Any, put: Put) -> Any:
     return {"$set": [encode(one, put) for one in sorted(value, key=repr)]}
 
 
-@encode.register(Mapping)
+@_encode.register(Mapping)
 def _(value: Any, put: Put) -> Any:
     if all(type(key) is str and not key.startswith("$") for key in value):
         return {key: encode(one, put) for key, one in value.items()}
     return {"$map": [[encode(key, put), encode(one, put)] for key, one in value.items()]}
 
 
-@encode.register
+@_encode.register
 def _(value: np.generic, put: Put) -> Any:
     plain = value.item()
     same = isinstance(plain, (bool, int, float, complex, str, bytes)) and value.dtype.kind in "biufcSU"
     return encode(plain, put) if same else {"$scalar": put(np.asarray(value))}
 
 
-@encode.register
+@_encode.register
 def _(value: np.ndarray, put: Put) -> Any:
     if value.dtype.hasobject:
         raise RecordError(
@@ -195,7 +204,7 @@ def encode_event(event: Event, put: Put) -> str:
         value = getattr(event, name)
         plain = [list(one) if isinstance(one, HeadId) else one for one in value] if restorer else value
         payload[name] = encode(plain, put)
-    return _to_json(payload)
+    return _json.encode(payload)
 
 
 def decode_event(kind: str, version: int, payload: str, coordinates: Mapping[str, Any], get: Get) -> Event:
