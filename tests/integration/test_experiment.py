@@ -288,7 +288,9 @@ def test_a_users_own_strategy_and_evaluation_are_called(gpt2: Path, text: Path, 
         "def count(model, tokenizer):\n"
         "    return {'vocabulary': len(tokenizer), 'numbers': sum(p.numel() for p in model.parameters())}\n"
     )
-    config = small_config(gpt2, text, pruning_strategy="of_an_experiment:last_layer_first", eval="of_an_experiment:count")
+    config = small_config(
+        gpt2, text, pruning_strategy="of_an_experiment:last_layer_first", eval="of_an_experiment:count"
+    )
     events = list(run(config))
     assert {head.layer for head in of(events, HeadsPruned)[0].heads} == {2}
     results = of(events, Evaluation)[-1].results
