@@ -185,6 +185,7 @@ class RecordWriter:
             self._closed = True
             # One plain file is what people copy and put on read-only media. Not vital: WAL left behind reads as well.
             with contextlib.suppress(sqlite3.Error):
+                self._cursor.close()  # a statement that failed half-way would hold the file
                 self._connection.execute("PRAGMA busy_timeout=0")
                 self._connection.execute("PRAGMA journal_mode=DELETE").fetchone()
             self._abandon()
@@ -214,6 +215,7 @@ class RecordWriter:
     def _abandon(self) -> None:
         self._closed = True
         with contextlib.suppress(sqlite3.Error):
+            self._cursor.close()
             self._connection.close()
         self._directory_lock.release()
 
