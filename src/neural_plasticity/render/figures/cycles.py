@@ -211,14 +211,14 @@ _COLUMNS: tuple[tuple[str, float, Callable[[Cycle], str]], ...] = (
     ("strategy", 1.0, lambda c: figures.clean(c.strategy) or figures.MISSING),
     ("level", 0.5, lambda c: figures.percent(c.level)),
     ("pruned", 0.55, lambda c: f"{c.pruned:,}" + (f" +{c.grown:,}" if c.grown else "")),
-    ("loss, pruning", 0.95, lambda c: _step(c.loss_before, c.loss_pruned)),
+    ("loss, pruning", 0.9, lambda c: _step(c.loss_before, c.loss_pruned)),
     ("fine-tuning", 0.9, lambda c: _step(c.loss_pruned, c.loss_after)),
-    ("steps", 0.55, lambda c: f"{c.training.steps:,}" if c.training else figures.MISSING),
+    ("steps", 0.68, lambda c: f"{c.training.steps:,}" if c.training else figures.MISSING),
     ("to 90 %", 0.6, lambda c: _count(c.training.steps_to_90 if c.training else None)),
     ("per 100 steps", 0.95, lambda c: figures.signed(c.training.loss_per_100_steps if c.training else None)),
     ("lowest", 0.6, lambda c: figures.plain(c.training.best_loss if c.training else None)),
     ("tokens/s", 0.7, lambda c: figures.plain(c.training.tokens_per_second if c.training else None, 0)),
-    ("time", 0.8, lambda c: figures.duration(c.seconds) if c.seconds else figures.MISSING),
+    ("time", 0.72, lambda c: figures.duration(c.seconds) if c.seconds else figures.MISSING),
 )
 
 

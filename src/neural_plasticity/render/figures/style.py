@@ -339,10 +339,10 @@ def tick(value: float, _position: int | None = None) -> str:
     return f"{value:,.5g}".replace("-", figures.MINUS)
 
 
-def points_shown(several: Iterable[Series]) -> str:
+def points_shown(several: Iterable[Series], short: bool = False) -> str:
     """``2,000 of 1,000,000 points, extremes kept`` where a curve is thinned; empty otherwise."""
     thinned = [one for one in several if one.thinned]
     if not thinned:
         return ""
     largest = max(thinned, key=lambda one: one.total)
-    return f"{len(largest.steps):,} of {largest.total:,} points, extremes kept"
+    return f"{len(largest.steps):,} of {largest.total:,} points" + ("" if short else ", extremes kept")

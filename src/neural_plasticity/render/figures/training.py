@@ -160,7 +160,7 @@ def _recovery(axes: Axes, one: Recovery, view: FineTuning, limits: tuple[float, 
     if one.training is None and one.validation is None:
         write(axes, 0.5, 0.5, "no loss recorded", SMALL, ha="center", color=MUTED, transform=axes.transAxes)
     share = "" if one.recovered is None else f"{figures.percent(one.recovered)} recovered"
-    note = ", ".join(text for text in (share, points_shown([s for s in (one.training,) if s])) if text)
+    note = ", ".join(text for text in (share, points_shown([s for s in (one.training,) if s], short=True)) if text)
     panel(axes, f"Cycle {one.cycle}" if one.cycle else "Fine-tuning", note, x="steps of fine-tuning",
           y="loss (nats per token)" if first else "")  # fmt: skip
     if not first:
