@@ -2,8 +2,8 @@
 
 Everything in one process, in interleaved rounds with a pause after each; medians and ratios, since absolute rates are
 the machine's. "With array" is the four numbers plus one fresh 12 × 12 float64 grid per step. What W&B users do with
-such a grid: 144 scalar keys, or a Histogram (which keeps counts, not the heads): the bound is held against the faster
-of these two. A nested list, which W&B keeps and displays nowhere, is faster still: it stands beside, without a bound.
+such a grid: 144 scalar keys, or a Histogram (which keeps counts, not the heads). A nested list is W&B's fastest form
+that keeps every value; nothing displays it. The bound is held against the fastest of the three.
 Before timing stops, both sides have returned from every call; ours are committed then, W&B's queued.
 
     python benchmarks/record.py            # writes benchmarks/results/record.csv, exits 1 when a figure misses
@@ -157,17 +157,17 @@ def main() -> int:
         per_second = rates(folder)
         training, recording = step_share(folder)
         reading, megabytes = long_series(folder)
-    theirs = max(per_second["wandb: array as 144 keys"], per_second["wandb: array as Histogram"])
+    theirs = max(rate for way, rate in per_second.items() if way.startswith("wandb: array"))
     plain = per_second["ours: 4 numbers"] / per_second["wandb: 4 numbers"]
     arrays = per_second["ours: with array"] / theirs
     rows: list[tuple[str, float, str, str, bool]] = [
         *((way, rate, "calls/s", "", True) for way, rate in per_second.items()),
         ("ratio: 4 numbers", plain, "x", f">= {RATE_BOUND:g}", plain >= RATE_BOUND),
-        ("ratio: with array, to W&B's fastest that shows", arrays, "x", f">= {RATE_BOUND:g}", arrays >= RATE_BOUND),
+        ("ratio: with array, to W&B's fastest form", arrays, "x", f">= {RATE_BOUND:g}", arrays >= RATE_BOUND),
         ("ratio: with array, to 144 keys",
          per_second["ours: with array"] / per_second["wandb: array as 144 keys"], "x", "", True),
-        ("ratio: with array, to a nested list",
-         per_second["ours: with array"] / per_second["wandb: array as nested list"], "x", "", True),
+        ("ratio: with array, to a Histogram",
+         per_second["ours: with array"] / per_second["wandb: array as Histogram"], "x", "", True),
         ("training step", training * 1e3, "ms", "", True),
         ("recording it (metrics + progress)", recording * 1e3, "ms", "", True),
         ("recording's share of a step", 100 * recording / training, "%", "<= 1", recording / training <= SHARE_BOUND),
