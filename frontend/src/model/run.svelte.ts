@@ -25,8 +25,7 @@ export class RunModel {
   readonly first = $derived(this.doc.timeline?.first ?? 0)
     readonly last = $derived(Math.max(this.doc.timeline?.last ?? 0, this.newest))
     readonly step = $derived(Math.min(Math.max(this.cursor ?? this.last, this.first), this.last))
-    private newest = $state(0)
-    private stop: (() => void) | undefined
+      private stop: (() => void) | undefined
 
     constructor(source: Source) {
         this.source = source
