@@ -175,7 +175,7 @@ class Run:
                 layouts = self._layouts()
             values = np.frombuffer(data, dtype="<f8").tolist()
             metrics = dict(zip(layouts[layout], values, strict=True))
-            yield Recorded(seq, attempt, at, StepMetrics(metrics=metrics, **_coordinates(place)))
+            yield Recorded(seq, attempt, at, StepMetrics(metrics=metrics, **coordinates(place)))
 
     def _event_records(self, low: int, high: int, kind: str | None) -> Iterator[Recorded]:
         columns = "seq, attempt, time, kind, version, payload, arrays, step, phase, cycle, phase_step"
@@ -184,7 +184,7 @@ class Run:
             f"SELECT {columns} FROM events", where, low, high, *([] if kind is None else [kind])
         ):
             get = partial(self._array, inline=arrays)
-            event = decode_event(name, version, payload, _coordinates(place), get)
+            event = decode_event(name, version, payload, coordinates(place), get)
             yield Recorded(seq, attempt, at, event)
 
     def _rows(self, select: str, where: str, low: int, high: int, *arguments: Any) -> Iterator[Any]:
@@ -463,6 +463,7 @@ class Run:
         return tables.write_csv(self, Path(path), attempt)
 
 
-def _coordinates(place: list[Any]) -> dict[str, Any]:
+def coordinates(place: list[Any]) -> dict[str, Any]:
+    """The common fields of an event from a row's last columns."""
     step, phase, cycle, phase_step = place
     return {"step": step, "phase": phase, "cycle": cycle, "phase_step": phase_step}

@@ -82,11 +82,11 @@ def analysis(run: Run, most: int = 6) -> Analysis:
                 name, label_of(name), unit_of(name), grid.astype(float),
                 (fitted(states, grid.shape, states.dtype.type(1)) == 0) if states is not None else grid != grid,
             )
-            for name, grid in sorted(grids.items(), key=lambda one: _order(one[0]))
+            for name, grid in sorted(grids.items(), key=lambda one: criterion_order(one[0]))
         )  # fmt: skip
         if maps:
             rounds.append(Measured(event.step, event.cycle, event.sequences, maps))
-    names = tuple(sorted({one.name for each in rounds for one in each.maps}, key=_order))
+    names = tuple(sorted({one.name for each in rounds for one in each.maps}, key=criterion_order))
     return Analysis(
         tuple(rounds),
         names,
@@ -104,6 +104,7 @@ def _chosen(events: Sequence[HeadScores], most: int) -> list[HeadScores]:
     return [listed[round(place * (len(listed) - 1) / (most - 1))] for place in range(most)]
 
 
-def _order(name: str) -> tuple[int, str]:
+def criterion_order(name: str) -> tuple[int, str]:
+    """For sorting criteria: the best known first, the others by name."""
     known = list(_KNOWN)
     return (known.index(name) if name in known else len(known), name)

@@ -56,7 +56,7 @@ def attention(run: Run, most: int = 8) -> Attention:
         return Attention("", (), (), (), 0, "No attention maps were recorded.")
     prompt, maps = max(last.items(), key=lambda one: len(one[1]))
     models = sorted(maps, key=lambda name: (name != "baseline", name != "current", name != "pruned", name))[:3]
-    looked = {name: [head for event in maps[name] for head in _looked_at(event)] for name in models}
+    looked = {name: [head for event in maps[name] for head in looked_at(event)] for name in models}
     every = [head for heads in looked.values() for head in heads]
     layers, heads_each = (1 + max(head[axis] for head in every) for axis in range(2))
     side = min(min(event.maps.shape[-2:]) for name in models for event in maps[name])
@@ -64,7 +64,7 @@ def attention(run: Run, most: int = 8) -> Attention:
     recorded = [np.zeros((layers, heads_each), bool) for _ in models]
     for name, grid, there in zip(models, grids, recorded, strict=True):
         for event in maps[name]:
-            for head in _looked_at(event):
+            for head in looked_at(event):
                 pattern = event.pattern(*head)
                 grid[head] = np.nan if pattern is None else pattern[:side, :side]
                 there[head] = True
@@ -85,7 +85,7 @@ def attention(run: Run, most: int = 8) -> Attention:
     return Attention(figures.clean(prompt), tokens, tuple(models), heads, left_out)
 
 
-def _looked_at(event: AttentionMaps) -> list[HeadId]:
+def looked_at(event: AttentionMaps) -> list[HeadId]:
     """The heads whose patterns an event holds, pruned ones included."""
     if not event.all_heads:
         return [HeadId(*head) for head in event.heads[: len(event.maps)]]
@@ -103,7 +103,12 @@ def _chosen(drift: Pattern, known: npt.NDArray[np.bool_], most: int, heads: Sequ
 
 def _drift(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """(layers, heads) mean over rows of the Jensen-Shannon divergence in bits; NaN where either is unknown."""
+    return row_divergence(before, after)
+
+
+def row_divergence(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Jensen-Shannon divergence of the rows of (…, T, T) in bits, mean over the rows; NaN where either is unknown."""
     middle = (before + after) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
         halves = [np.where(one > 0, one * np.log2(one / middle), 0.0 * middle).sum(-1) for one in (before, after)]
-    return (halves[0] + halves[1]).mean(-1) / 2
+    return np.asarray((halves[0] + halves[1]).mean(-1) / 2)

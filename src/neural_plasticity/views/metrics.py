@@ -10,7 +10,7 @@ from neural_plasticity.views.results import number
 from neural_plasticity.views.timeline import Series, Timeline, thin, timeline
 
 # Panels of metrics that belong together: title, unit, metric names in the order of drawing.
-_KNOWN = (
+KNOWN_PANELS = (
     ("Loss", "nats per token", ("loss", "validation_loss", "control_loss")),
     ("Perplexity", "", ("perplexity", "validation_perplexity", "control_perplexity")),
     ("Heads removed", "share of heads", ("sparsity",)),
@@ -69,12 +69,12 @@ class Metrics:
 def metrics(run: Run, most: int = 1_500) -> Metrics:
     """Every metric of the run's history, each in at most ``most`` points."""
     recorded = run.metrics()
-    known = {name for _, _, names in _KNOWN for name in names}
+    known = {name for _, _, names in KNOWN_PANELS for name in names}
     others = [name for name in recorded if name not in known]
     curves = run.columns([name for name in recorded if name in known or name in others[:MOST]])
     panels = [
         Panel(title, unit, tuple(thin(name, *curves[name], most) for name in names if name in curves))
-        for title, unit, names in _KNOWN
+        for title, unit, names in KNOWN_PANELS
         if any(name in curves for name in names)
     ]
     panels += [Panel(figures.clean(name), "", (thin(name, *curves[name], most),)) for name in others[:MOST]]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from neural_plasticity.events import Evaluation
 from neural_plasticity.heads import HeadState
 from neural_plasticity.record import Run, RunSummary
+from neural_plasticity.record.snapshot import snapshot
 from neural_plasticity.views import figures
+from neural_plasticity.views.happenings import Recent, recent
 from neural_plasticity.views.palette import phase_label
 from neural_plasticity.views.results import measurable, number
 
@@ -28,7 +32,10 @@ class KeyFigure:
 
 @dataclass(frozen=True)
 class Overview:
-    """``state`` is finished, running, silent, stopped or failed; ``sentence`` says where the run stands."""
+    """``state`` is finished, running, stale, stopped or failed; ``sentence`` says where the run stands.
+
+    ``cycles_planned`` is None where the run finds out itself; ``recent`` is what just happened and why.
+    """
 
     name: str
     state: str
@@ -37,13 +44,25 @@ class Overview:
     simulated: bool
     figures: tuple[KeyFigure, ...]
     notes: tuple[str, ...] = ()
+    phase: str = ""
+    cycle: int = 0
+    cycles_planned: int | None = None
+    started: float = 0.0  # unix seconds
+    last_event: float = 0.0  # unix seconds
+    run_fraction: float | None = None
+    seconds_left: float | None = None
+    tags: tuple[str, ...] = ()
+    note: str = ""
+    recent: tuple[Recent, ...] = ()
 
 
 def overview(run: Run) -> Overview:
     """State, place and key figures of a run, whatever is missing from it."""
+    run = snapshot(run)
     summary = run.summary()
+    said = run.annotation
     evaluations = run.evaluations()
-    state = "silent" if summary.stale else summary.state
+    state = "stale" if summary.stale else summary.state
     return Overview(
         name=figures.clean(summary.name),
         state=state,
@@ -56,7 +75,26 @@ def overview(run: Run) -> Overview:
             *_speed_and_size(evaluations[-1] if evaluations else None),
         ),
         notes=tuple(figures.clean(note) for note in summary.notes),
+        phase=figures.clean(summary.phase),
+        cycle=summary.cycle,
+        cycles_planned=_planned(run.config) if "cycles" in run.config else None,
+        started=summary.started,
+        last_event=summary.last_event,
+        run_fraction=1.0 if summary.state == "finished" else summary.run_fraction,
+        seconds_left=summary.seconds_left,
+        tags=tuple(figures.clean(tag) for tag in said.tags or ()),
+        note=said.note or "",
+        recent=recent(run),
     )
+
+
+def _planned(config: Mapping[str, Any]) -> int | None:
+    """The number of cycles that a configuration asks for; None: it is found out, or said in a way we do not know."""
+    cycles = config.get("cycles")
+    if cycles is None:  # as many as strategies or levels were given
+        given = [str(config[name]) for name in ("pruning_strategy", "pruning_level") if config.get(name) is not None]
+        return max((text.count(",") + 1 for text in given), default=None)
+    return cycles if isinstance(cycles, int) and not isinstance(cycles, bool) and cycles > 0 else None
 
 
 def _sentence(summary: RunSummary) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from neural_plasticity.events import HeadsPruned
+from neural_plasticity.events import HeadsGrown, HeadsPruned
 from neural_plasticity.heads import FloatGrid, HeadId, heads_of
 from neural_plasticity.record import Run
 from neural_plasticity.views import figures
@@ -62,8 +62,7 @@ def decisions(run: Run) -> tuple[Decision, ...]:
             event.step,
             event.cycle,
             event.origin,
-            f"{figures.plural(len(event.heads), 'head')} {event.origin}{_by(event.strategy)}"
-            f"{_loss(event.loss_before, event.loss_after)}",
+            decision_title(event),
             figures.clean(event.rule),
             tuple(_row(HeadId(*head), event.origin, event.score, None, event.reasons) for head in event.heads),
         )
@@ -72,8 +71,6 @@ def decisions(run: Run) -> tuple[Decision, ...]:
 
 
 def _pruning(event: HeadsPruned) -> Decision:
-    title = f"{figures.plural(len(event.heads), 'head')} pruned{_by(event.strategy)}"
-    title += f" at level {figures.significant(event.level, 2)}" if event.level is not None else ""
     rows = [_row(HeadId(*head), "pruned", event.score, event.rank, event.reasons) for head in event.heads]
     if event.protected is not None:
         rows += [_row(head, "kept", event.score, event.rank, event.reasons) for head in heads_of(event.protected)]
@@ -82,8 +79,19 @@ def _pruning(event: HeadsPruned) -> Decision:
         rule += f"{'; ' if rule else ''}threshold {figures.significant(event.threshold)}"
     if event.seed is not None:
         rule += f"{'; ' if rule else ''}seed {event.seed}"
-    title += _loss(event.loss_before, event.loss_after)
-    return Decision(event.step, event.cycle, "pruned", title, rule, tuple(rows))
+    return Decision(event.step, event.cycle, "pruned", decision_title(event), rule, tuple(rows))
+
+
+def decision_title(event: HeadsPruned | HeadsGrown) -> str:
+    """What was decided in one line: ``7 heads pruned by gradient at level 0.15, loss 1.860 → 1.970 (+0.110)``."""
+    title = f"{figures.plural(len(event.heads), 'head')} {_outcome(event)}{_by(event.strategy)}"
+    if isinstance(event, HeadsPruned) and event.level is not None:
+        title += f" at level {figures.significant(event.level, 2)}"
+    return title + _loss(event.loss_before, event.loss_after)
+
+
+def _outcome(event: HeadsPruned | HeadsGrown) -> str:
+    return event.origin if isinstance(event, HeadsGrown) else "pruned"
 
 
 def _by(strategy: str) -> str:

@@ -1,0 +1,205 @@
+"""A record as it is at one moment, read once: what a page is built of, so that all its parts agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neural_plasticity.events import AttentionMaps, Embedding, Event, HeadScores, LogLine, Phase, StepMetrics
+from neural_plasticity.record.arrays import Array, restore
+from neural_plasticity.record.codec import decode_event
+from neural_plasticity.record.run import Recorded, Run, coordinates
+from neural_plasticity.record.spans import Attempt, AttemptChoice, Span
+
+# What may be large or many is read where it is needed, not kept.
+_NOT_KEPT = frozenset({StepMetrics.kind, HeadScores.kind, AttentionMaps.kind, Embedding.kind, LogLine.kind})
+_KEPT_BYTES = 400_000_000  # of curves
+_TABLES = ("events", "metrics")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an event stands, without its content."""
+
+    seq: int
+    attempt: int
+    time: float
+    step: int
+    phase: Phase
+    cycle: int
+
+
+def snapshot(run: Run) -> Snapshot:
+    """``run`` as it is now; a snapshot is its own."""
+    return run if isinstance(run, Snapshot) else Snapshot(run)
+
+
+class Snapshot(Run):
+    """A run up to its present last event. Small events and curves are read once and kept; not for several threads."""
+
+    def __init__(self, run: Run) -> None:
+        self.path = run.path
+        self._run = run  # owns the connection
+        self._connection, self._lock, self._notes = run._connection, run._lock, run._notes
+        self._now = run.last_seq
+        self._kept: dict[tuple[str, AttemptChoice], tuple[Recorded, ...]] = {}
+        self._curves: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]] = {}
+
+    def close(self) -> None:
+        """Nothing to let go of: the run that this was made of owns the file."""
+
+    @property
+    def last_seq(self) -> int:
+        """Number of the last event that is looked at."""
+        return self._now
+
+    @cached_property
+    def _attempts(self) -> tuple[Attempt, ...]:
+        return super().attempts
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Every stretch of writing, abandoned tails included."""
+        return self._attempts
+
+    def _spans(self, attempt: AttemptChoice) -> tuple[Span, ...]:
+        return tuple((low, min(high, self._now)) for low, high in super()._spans(attempt) if low <= self._now)
+
+    @cached_property
+    def _shape(self) -> tuple[int, int]:
+        return super().shape
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(layers, heads) at the start of the run."""
+        return self._shape
+
+    def records(
+        self, kind: str | type[Event] | None = None, attempt: AttemptChoice = "latest", after_seq: int = 0
+    ) -> Iterator[Recorded]:
+        """Events with their places."""
+        name = kind.kind if isinstance(kind, type) else kind
+        if name is None or name in _NOT_KEPT or after_seq:
+            return super().records(kind, attempt, after_seq)
+        if (name, attempt) not in self._kept:
+            self._kept[name, attempt] = tuple(super().records(kind, attempt))
+        return iter(self._kept[name, attempt])
+
+    def columns(
+        self, names: Sequence[str], attempt: AttemptChoice = "latest"
+    ) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
+        """Steps and values of several metrics; those of the run's history are kept while there is room."""
+        if attempt != "latest":
+            return super().columns(names, attempt)
+        missing = [name for name in names if name not in self._curves]
+        read = super().columns(missing) if missing else {}
+        room = _KEPT_BYTES - sum(steps.nbytes + values.nbytes for steps, values in self._curves.values())
+        for name, (steps, values) in read.items():
+            room -= steps.nbytes + values.nbytes
+            if room > 0:
+                self._curves[name] = (steps, values)
+        known = {**self._curves, **read}
+        return {name: known[name] for name in names if name in known}
+
+    def places(self, kind: type[Event], attempt: AttemptChoice = "latest") -> tuple[Place, ...]:
+        """Where events of one kind stand, in order, their content unread."""
+        table = "metrics WHERE" if kind is StepMetrics else "events WHERE kind = ? AND"
+        named = () if kind is StepMetrics else (kind.kind,)
+        sql = f"SELECT seq, attempt, time, step, phase, cycle FROM {table} seq BETWEEN ? AND ? ORDER BY seq"
+        return tuple(Place(*row) for low, high in self._spans(attempt) for row in self._query(sql, (*named, low, high)))
+
+    def at(self, seqs: Iterable[int]) -> list[Recorded]:
+        """The events with these numbers (no metrics), in order."""
+        return [one for seq in sorted(set(seqs)) for one in self._event_records(seq, seq, None)]
+
+    def count(self, *kinds: str, attempt: AttemptChoice = "latest") -> int:
+        """How many events there are; of these ``kinds`` only, where they are given."""
+        total = 0
+        for low, high in self._spans(attempt):
+            for table, where, named in _tables_of(kinds):
+                sql = f"SELECT count(*) FROM {table} WHERE {where} seq BETWEEN ? AND ?"
+                total += self._query(sql, (*named, low, high))[0][0]
+        return total
+
+    def latest(
+        self, most: int, kinds: Sequence[str] = (), before: int | None = None, attempt: AttemptChoice = "latest"
+    ) -> list[Recorded]:
+        """The last ``most`` events below number ``before``, in order, of these ``kinds`` or of all.
+
+        Arrays have their shape but no content (0 or NaN everywhere, in no memory): for lists of what happened.
+        """
+        found: list[int] = []
+        for low, high in reversed(self._spans(attempt)):
+            high = high if before is None else min(high, before - 1)
+            for table, where, named in _tables_of(kinds):
+                sql = f"SELECT seq FROM {table} WHERE {where} seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT ?"
+                found += [row[0] for row in self._query(sql, (*named, low, high, most))]
+        return [one for seq in sorted(found)[-most:] for one in self._shallow(seq)]
+
+    def _shallow(self, seq: int) -> Iterator[Recorded]:
+        yield from self._metric_records(seq, seq)
+        rows = self._query(
+            "SELECT attempt, time, kind, version, payload, step, phase, cycle, phase_step FROM events WHERE seq = ?",
+            (seq,),
+        )
+        for attempt, at, name, version, payload, *place in rows:
+            event = decode_event(name, version, payload, coordinates(place), partial(self._outline))
+            yield Recorded(seq, attempt, at, event)
+
+    def _outline(self, reference: Any) -> Array:
+        """An array of the right type and shape that takes no room."""
+        if isinstance(reference, list):
+            dtype, shape = reference[0], reference[1]
+        else:
+            rows = self._query("SELECT dtype, shape FROM blobs WHERE hash = ?", (bytes.fromhex(reference),))
+            dtype, shape = rows[0] if rows else ("<f8", "[0]")
+        nothing = restore(dtype, "[0]", b"")
+        blank = np.full((), math.nan if nothing.dtype.kind == "f" else 0).astype(nothing.dtype)
+        sides = [int(side) for side in shape.strip("[]").split(",") if side.strip()]
+        return np.broadcast_to(blank, sides)
+
+    def step_range(self) -> tuple[int, int] | None:
+        """Lowest and highest step of the run's history; None when nothing was recorded."""
+        ends = [
+            row
+            for low, high in self._spans("latest")
+            for table in _TABLES
+            for row in self._query(f"SELECT min(step), max(step) FROM {table} WHERE seq BETWEEN ? AND ?", (low, high))
+            if row[0] is not None
+        ]
+        return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
+
+    def times(self, most: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Step and unix seconds of about ``most`` events spread evenly over the history, in recorded order."""
+        spans = self._spans("latest")
+        total = sum(high - low + 1 for low, high in spans)
+        chosen: list[int] = []
+        for low, high in spans:
+            count = min(high - low + 1, max(2, round(most * (high - low + 1) / total)))
+            chosen += np.unique(np.linspace(low, high, count).round().astype(np.int64)).tolist()
+        rows = []
+        for start in range(0, len(chosen), 500):
+            some = chosen[start : start + 500]
+            marks = ",".join("?" * len(some))
+            union = " UNION ALL ".join(
+                f"SELECT seq, step, time FROM {table} WHERE seq IN ({marks})" for table in _TABLES
+            )
+            rows += sorted(self._query(union, (*some, *some)))
+        return np.array([row[1] for row in rows], np.int64), np.array([row[2] for row in rows], np.float64)
+
+
+def _tables_of(kinds: Sequence[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Tables that hold these kinds of events (all kinds, when none is named), with a condition."""
+    others = [kind for kind in kinds if kind != StepMetrics.kind]
+    if not kinds or StepMetrics.kind in kinds:
+        yield "metrics", "", ()
+    for kind in others:  # one query each: the index is by kind, then number
+        yield "events", "kind = ? AND", (kind,)
+    if not kinds:
+        yield "events", "", ()

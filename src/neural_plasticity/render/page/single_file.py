@@ -1,0 +1,132 @@
+"""The page as one file: data and script inside it, compressed; no network, nothing beside it needed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import os
+import re
+import string
+import tempfile
+import zlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from neural_plasticity.errors import RecordError
+from neural_plasticity.record import Run
+from neural_plasticity.render.page.assets import SCRIPT, STYLE, asset
+from neural_plasticity.render.page.document import FILE, META, document
+from neural_plasticity.render.page.packing import pack, shown, unpack
+from neural_plasticity.views import figures
+from neural_plasticity.views.overview import Overview
+
+PAGE_NAME = "dashboard.html"
+_TEMPLATES = Path(__file__).resolve().parent / "templates"
+_LEVEL = 6  # 9 takes three times as long on floats and saves less than one per cent
+
+
+def write_page(run: Run, path: Path | str) -> Path:
+    """Write the page of ``run`` to ``path`` (a directory gets ``dashboard.html``); returns the file's path.
+
+    The file is replaced in one step, so that a reader never meets half a page.
+
+    Raises:
+        RecordError: the file cannot be written.
+    """
+    target = Path(path)
+    target = target / PAGE_NAME if target.is_dir() else target
+    page = render_page(run)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".page-", suffix=".html")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+                file.write(page)
+            os.chmod(temporary, 0o644)  # noqa: PTH101 - mkstemp makes it readable by its owner alone
+            os.replace(temporary, target)  # noqa: PTH105 - the same
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise RecordError(f"{target}: the page cannot be written there: {error.strerror}.") from error
+    return target
+
+
+def render_page(run: Run) -> str:
+    """The page as a string. Whatever is missing from the run is said to be missing."""
+    sections = document(run, budget=FILE)
+    view: Overview = sections["overview"]
+    script, style, boot = asset(SCRIPT), asset(STYLE), _template("boot.js")
+    if re.search(r"</style", style, re.IGNORECASE):
+        raise ValueError(f"{STYLE} would end the page's style element")
+    return string.Template(_template("page.html")).substitute(
+        title=_text(f"{view.name} · {view.state}"),
+        policy=_policy(boot, script),
+        style=style,
+        shell=_shell(view, sections[META].version),
+        boot=boot,
+        app=_compressed(script.encode("utf-8")),
+        data=_compressed(pack(sections)),
+    )
+
+
+def read_page(path: Path | str) -> dict[str, Any]:
+    """The document that a page file carries, its arrays as NumPy arrays.
+
+    Raises:
+        RecordError: it is not such a file.
+    """
+    found = re.search(r'id="npd-data">([A-Za-z0-9+/=\s]*)<', Path(path).read_text(encoding="utf-8"))
+    if found is None:
+        raise RecordError(f"{path}: expected a dashboard page with its data inside.")
+    content: dict[str, Any] = unpack(zlib.decompress(base64.b64decode(found.group(1)), -zlib.MAX_WBITS))
+    return content
+
+
+def _compressed(data: bytes) -> str:
+    """Raw deflate, base64: a browser inflates it without any code of ours, and no ``<`` can occur."""
+    squeezer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, 9)
+    return base64.b64encode(squeezer.compress(data) + squeezer.flush()).decode("ascii")
+
+
+def _policy(*scripts: str) -> str:
+    """Content-Security-Policy: our two scripts by their content, and nothing from anywhere."""
+    allowed = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; "
+        "connect-src 'none'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
+def _shell(view: Overview, version: str) -> str:
+    """What is seen before the script runs, or without it: name, state and key figures as plain HTML."""
+    shown_figures = "".join(
+        f"<div><dt>{_text(one.label)}</dt><dd>{_text(one.value)}</dd><dd>{_text(one.note)}</dd></div>"
+        for one in view.figures
+    )
+    simulated = "<p><strong>Simulated.</strong> These numbers were made up to show the dashboard.</p>"
+    parts = [
+        f"<h1>{_text(view.name)}</h1>",
+        f"<p>{_text(view.state)} · {_text(view.sentence)}</p>",
+        f"<p>{_text(view.reason)}</p>" if view.reason else "",
+        simulated if view.simulated else "",
+        f"<dl>{shown_figures}</dl>",
+        f'<p class="npd-wait" id="npd-wait">Neural Plasticity Dashboard {_text(version)}</p>',
+    ]
+    return "".join(parts)
+
+
+def _text(text: str) -> str:
+    """Text from outside as HTML."""
+    return html.escape(figures.shorten(shown(text), 400))
+
+
+@cache
+def _template(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
