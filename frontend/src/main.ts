@@ -3,6 +3,7 @@ import { mount } from 'svelte'
 import App from './App.svelte'
 import { RunModel } from './model/run.svelte'
 import { fileSource } from './sources/file'
+import { fromCell } from './sources/notebook'
 import type { Source } from './sources/source'
 import './style.css'
 
@@ -17,3 +18,4 @@ export function show(target: HTMLElement, source: Source): RunModel {
 const data = document.getElementById('npd-data')
 const target = document.getElementById('app')
 if (data && target) show(target, fileSource(data))
+else if (target?.dataset.host === 'notebook') void fromCell().then((source) => show(target, source))
