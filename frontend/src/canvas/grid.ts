@@ -1,0 +1,191 @@
+/** The layers × heads grid: where its cells lie, and how they are painted. */
+import { pixel, type Ramp } from '../model/colour'
+import { ABSENT, ADDED, PRUNED, REGROWN } from '../model/types'
+import { ADDED as ADDED_INK, REGROWN as REGROWN_INK } from '../model/palette'
+import { hatch, type Ink } from './ink.svelte'
+
+export interface GridLayout {
+    rows: number
+    columns: number
+    cell: number
+    gap: number
+    left: number
+    top: number
+    width: number
+    height: number
+}
+export interface Cells {
+    ramp: Ramp
+    /** Place on the ramp per head, −1 where there is no number. */
+    places: ArrayLike<number>
+    states: ArrayLike<number>
+    /** Heads that the moment is about. */
+    marked?: ReadonlySet<number>
+    /** Heads that a rule kept. */
+    kept?: ArrayLike<number>
+}
+
+const LABEL = 11
+const wide = (count: number): number => String(Math.max(count - 1, 0)).length + 1
+
+/** As large as the room allows: cells between `least` and `most` pixels; a grid too wide for that scrolls. */
+export function gridLayout(rows: number, columns: number, room: number, most = 44, least = 5): GridLayout {
+    const left = Math.max(wide(rows) * 7 + 8, 24)
+    const top = LABEL + 8
+    const space = Math.max(room - left - 2, 0) / Math.max(columns, 1)
+    const cell = Math.min(Math.max(Math.floor(space), least), most)
+    const gap = cell >= 16 ? 2 : cell >= 5 ? 1 : 0
+    return {
+        rows,
+        columns,
+        cell,
+        gap,
+        left,
+        top,
+        width: left + columns * cell + 2,
+        height: top + rows * cell + 2,
+    }
+}
+
+export function cellAt(layout: GridLayout, x: number, y: number): { layer: number; head: number } | null {
+    const head = Math.floor((x - layout.left) / layout.cell)
+    const layer = Math.floor((y - layout.top) / layout.cell)
+    const inside = head >= 0 && layer >= 0 && head < layout.columns && layer < layout.rows
+    return inside ? { layer, head } : null
+}
+
+/** Every how many cells a label fits. */
+export function labelEvery(cell: number, characters: number): number {
+    const need = characters * 6.5 + 4
+    return [1, 2, 4, 5, 8, 10, 16, 20, 32, 50].find((step) => step * cell >= need) ?? 100
+}
+
+export function paintGrid(
+    context: CanvasRenderingContext2D,
+    layout: GridLayout,
+    cells: Cells,
+    ink: Ink,
+): void {
+    paintLabels(context, layout, ink)
+    const { rows, columns, cell, gap, left, top } = layout
+    if (!rows || !columns) return
+    const small = document.createElement('canvas')
+    small.width = columns
+    small.height = rows
+    const brush = small.getContext('2d')
+    if (!brush) return
+    const image = brush.createImageData(columns, rows)
+    const pixels = new Uint32Array(image.data.buffer)
+    const blank = pixel(ink.faint)
+    for (let at = 0; at < pixels.length; at++) {
+        const [state, place] = [cells.states[at] ?? ABSENT, cells.places[at] ?? -1]
+        pixels[at] = state === ABSENT ? 0 : state === PRUNED || place < 0 ? blank : cells.ramp[place]!
+    }
+    brush.putImageData(image, 0, 0)
+    context.imageSmoothingEnabled = false
+    context.drawImage(small, left, top, columns * cell, rows * cell)
+    fillPruned(context, layout, cells, ink)
+    if (gap) {
+        context.fillStyle = ink.panel
+        for (let at = 1; at < columns; at++)
+            context.fillRect(left + at * cell - gap / 2, top, gap, rows * cell)
+        for (let at = 1; at < rows; at++)
+            context.fillRect(left, top + at * cell - gap / 2, columns * cell, gap)
+    }
+    paintOutlines(context, layout, cells, ink)
+}
+
+const box = (layout: GridLayout, at: number, inset: number): [number, number, number, number] => {
+    const { columns, cell, gap, left, top } = layout
+    const shift = gap / 2 + inset
+    const x = left + (at % columns) * cell + shift
+    const y = top + Math.floor(at / columns) * cell + shift
+    return [x, y, cell - 2 * shift, cell - 2 * shift]
+}
+
+function fillPruned(context: CanvasRenderingContext2D, layout: GridLayout, cells: Cells, ink: Ink): void {
+    context.beginPath()
+    let any = false
+    for (let at = 0; at < layout.rows * layout.columns; at++) {
+        if (cells.states[at] !== PRUNED) continue
+        context.rect(...box(layout, at, 0))
+        any = true
+    }
+    if (!any) return
+    context.fillStyle = layout.cell < 6 ? ink.hatch : hatch(context, ink)
+    context.fill()
+}
+
+function stroke(
+    context: CanvasRenderingContext2D,
+    layout: GridLayout,
+    colour: string,
+    width: number,
+    inset: number,
+    which: (at: number) => boolean,
+): void {
+    context.beginPath()
+    let any = false
+    for (let at = 0; at < layout.rows * layout.columns; at++) {
+        if (!which(at)) continue
+        context.rect(...box(layout, at, inset + width / 2))
+        any = true
+    }
+    if (!any) return
+    context.strokeStyle = colour
+    context.lineWidth = width
+    context.stroke()
+}
+
+function paintOutlines(context: CanvasRenderingContext2D, layout: GridLayout, cells: Cells, ink: Ink): void {
+    const state = (at: number): number => cells.states[at] ?? ABSENT
+    const fine = layout.cell < 14 ? 1 : 2
+    if (layout.cell >= 8) {
+        context.setLineDash([2, 2])
+        stroke(context, layout, ink.muted, 1, 1, (at) => state(at) > PRUNED && (cells.places[at] ?? -1) < 0)
+        context.setLineDash([])
+    }
+    if (layout.cell >= 12) stroke(context, layout, ink.panel, 1, fine, (at) => state(at) >= REGROWN)
+    stroke(context, layout, REGROWN_INK, fine, 0, (at) => state(at) === REGROWN)
+    stroke(context, layout, ADDED_INK, fine, 0, (at) => state(at) === ADDED)
+    if (layout.cell >= 12) stroke(context, layout, ADDED_INK, 1, fine + 1, (at) => state(at) === ADDED)
+    if (cells.kept) paintKept(context, layout, cells.kept, ink)
+    if (cells.marked?.size) stroke(context, layout, ink.accent, 2, -1, (at) => cells.marked!.has(at))
+}
+
+/** A small white disc with a dark ring in the middle: a rule kept this head. */
+function paintKept(
+    context: CanvasRenderingContext2D,
+    layout: GridLayout,
+    kept: ArrayLike<number>,
+    ink: Ink,
+): void {
+    const radius = Math.max(layout.cell / 7, 1.5)
+    context.beginPath()
+    for (let at = 0; at < layout.rows * layout.columns; at++) {
+        if (!kept[at]) continue
+        const [x, y, side] = box(layout, at, 0)
+        context.moveTo(x + side / 2 + radius, y + side / 2)
+        context.arc(x + side / 2, y + side / 2, radius, 0, 2 * Math.PI)
+    }
+    context.fillStyle = '#ffffff'
+    context.strokeStyle = ink.panel === '#ffffff' ? ink.ink : '#000000'
+    context.lineWidth = 1
+    context.fill()
+    context.stroke()
+}
+
+function paintLabels(context: CanvasRenderingContext2D, layout: GridLayout, ink: Ink): void {
+    const { rows, columns, cell, left, top } = layout
+    context.font = `${LABEL}px ${ink.font}`
+    context.fillStyle = ink.muted
+    context.textBaseline = 'middle'
+    context.textAlign = 'right'
+    const down = Math.max(1, [1, 2, 4, 5, 8, 10, 20].find((step) => step * cell >= LABEL + 2) ?? 50)
+    for (let at = 0; at < rows; at += down) context.fillText(`L${at}`, left - 6, top + (at + 0.5) * cell)
+    context.textBaseline = 'alphabetic'
+    context.textAlign = 'center'
+    const across = labelEvery(cell, wide(columns))
+    for (let at = 0; at < columns; at += across)
+        context.fillText(`H${at}`, Math.max(left + (at + 0.5) * cell, left + 6), top - 6)
+}
