@@ -1,0 +1,135 @@
+"""Metric columns kept in memory and read on from where they end, so that no request reads a million rows again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neural_plasticity.record import Run
+from neural_plasticity.record.columns import stretches
+from neural_plasticity.record.snapshot import Snapshot
+from neural_plasticity.record.spans import AttemptChoice, Span
+
+Steps = npt.NDArray[np.int64]
+Values = npt.NDArray[np.float64]
+
+
+class Column:
+    """A metric's steps and values as recorded; appending costs as much as what is new.
+
+    What `read` gave stays as it was: growing writes behind it or moves to a new buffer.
+    """
+
+    def __init__(self) -> None:
+        self.through = 0  # every event up to this number has been taken in
+        self._size = 0
+        self._in_order = True
+        self._steps: Steps = np.empty(0, np.int64)
+        self._values: Values = np.empty(0, np.float64)
+
+    def extend(self, steps: Steps, values: Values) -> None:
+        """Take in what was recorded next."""
+        if not len(steps):
+            return
+        size = self._size + len(steps)
+        if size > len(self._steps):
+            room = np.empty(size // 2 + 1024, np.int64)  # doubled or so each time it is full
+            self._steps = np.concatenate([self._steps[: self._size], steps, room])
+            self._values = np.concatenate([self._values[: self._size], values, room.astype(np.float64)])
+        self._steps[self._size : size] = steps
+        self._values[self._size : size] = values
+        joint = self._steps[max(self._size - 1, 0) : size]
+        self._in_order = self._in_order and not bool(np.any(np.diff(joint) < 0))
+        self._size = size
+
+    def read(self) -> tuple[Steps, Values]:
+        """Steps and values by step, in recorded order within a step; not to be written to."""
+        steps, values = self._steps[: self._size], self._values[: self._size]
+        if not self._in_order:
+            order = np.argsort(steps, kind="stable")
+            steps, values = steps[order], values[order]
+        steps.flags.writeable = values.flags.writeable = False
+        return steps, values
+
+
+class Columns:
+    """The columns of one run's history, read on with every snapshot; for one thread at a time.
+
+    A new attempt takes back what came after the point it was resumed at: then everything is read anew.
+    """
+
+    def __init__(self) -> None:
+        self._history: tuple[Span, ...] = ()
+        self._columns: dict[str, Column] = {}
+        self._names: dict[str, None] = {}
+        self._through = 0
+
+    def names(self, now: LiveSnapshot) -> tuple[str, ...]:
+        """Names of the metrics that have values, in the order in which they first came."""
+        self._follow(now)
+        sql = "SELECT DISTINCT layout FROM metrics WHERE seq BETWEEN ? AND ?"
+        spans = [(max(low, self._through + 1), high) for low, high in now.spans()]
+        used = sorted({row[0] for span in spans for row in now.query(sql, span)})
+        known = now.layouts() if used else {}
+        self._names |= dict.fromkeys(name for number in used for name in known[number])
+        self._through = now.last_seq
+        return tuple(self._names)
+
+    def read(self, now: LiveSnapshot, names: Sequence[str]) -> dict[str, tuple[Steps, Values]]:
+        """Steps and values of these metrics up to the snapshot; names that were never recorded are left out."""
+        recorded = self.names(now)
+        wanted = [name for name in dict.fromkeys(names) if name in recorded]
+        for name in wanted:
+            self._columns.setdefault(name, Column())
+        for through in {self._columns[name].through for name in wanted}:
+            self._read_on(now, [name for name in wanted if self._columns[name].through == through], through)
+        return {name: self._columns[name].read() for name in wanted}
+
+    def _read_on(self, now: LiveSnapshot, names: Sequence[str], through: int) -> None:
+        layouts = now.layouts().items()
+        places = {name: {number: known.index(name) for number, known in layouts if name in known} for name in names}
+        for low, high in now.spans():
+            for part in stretches(now.query, places, max(low, through + 1), high):
+                for name, (steps, values) in part.items():
+                    self._columns[name].extend(steps, values)
+        for name in names:
+            self._columns[name].through = now.last_seq
+
+    def _follow(self, now: LiveSnapshot) -> None:
+        spans = now.spans()
+        history = (*spans[:-1], *((low, 0) for low, _ in spans[-1:]))  # the last span only grows
+        if history != self._history:
+            self._columns, self._names, self._through = {}, {}, 0
+            self._history = history
+
+
+class LiveSnapshot(Snapshot):
+    """A run up to one event, with its metrics from memory."""
+
+    def __init__(self, run: Run, until: int, columns: Columns) -> None:
+        super().__init__(run)
+        self._now = until
+        self._columns = columns
+
+    def spans(self) -> tuple[Span, ...]:
+        """Ranges of event numbers of the run's history."""
+        return self._spans("latest")
+
+    def query(self, sql: str, arguments: tuple[Any, ...] = ()) -> list[Any]:
+        """Rows of the record."""
+        return self._query(sql, arguments)
+
+    def layouts(self) -> dict[int, tuple[str, ...]]:
+        """Metric names of each layout of rows."""
+        return self._layouts()
+
+    def metrics(self, attempt: AttemptChoice = "latest") -> tuple[str, ...]:
+        """Names of the metrics that have values, in the order in which they first came."""
+        return self._columns.names(self) if attempt == "latest" else super().metrics(attempt)
+
+    def columns(self, names: Sequence[str], attempt: AttemptChoice = "latest") -> dict[str, tuple[Steps, Values]]:
+        """Steps and values of several metrics."""
+        return self._columns.read(self, names) if attempt == "latest" else super().columns(names, attempt)

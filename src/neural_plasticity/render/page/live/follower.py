@@ -1,0 +1,202 @@
+"""Follows one run for everybody who watches it: the record is asked once per tick, each update is written out once.
+
+Nobody watching: nothing is asked. Everything here runs on the server's event loop; what reads the file, in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from neural_plasticity.errors import RecordError
+from neural_plasticity.events import RunEnded
+from neural_plasticity.record import Recorded, open_run
+from neural_plasticity.render.page.live.client import Client
+from neural_plasticity.render.page.live.updates import Place, Seen, Update, reset, seen, update
+
+POLL_SECONDS = 0.1
+MOST_EVENTS = 5_000  # kept in memory, and told in one update: whoever is further behind starts afresh
+_LEAST_PAUSE = 0.02  # however long a tick took: the other clients want their turn
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _News:
+    """What a look at the record found: events in order, or that there were too many to tell (``place`` anew)."""
+
+    last: int
+    events: tuple[Recorded, ...] = ()
+    place: Place | None = None
+    names: tuple[str, ...] = ()
+
+
+class Follower:
+    """The run in ``path`` (its record's file). ``sections``: name -> kinds of events that change it."""
+
+    def __init__(self, path: Path, sections: Mapping[str, Collection[str]]) -> None:
+        self.path = path
+        self.seq = 0  # everything up to here has been taken in
+        self.place = Place()
+        self.changed_at: dict[str, int] = {}  # kind of event -> its last number since following began
+        self.began_at = 0  # kinds not in `changed_at` have not changed since
+        self._run = open_run(path)
+        self._file = _identity(path)
+        self._sections = sections
+        self._recent: deque[Seen] = deque()  # all events after `began_at`, or the last of them
+        self._recent_after = 0
+        self._metrics: dict[str, int] = {}  # name -> number of the event that brought it
+        self._attempt = 0
+        self._attempt_starts: list[int] = []
+        self._clients: set[Client] = set()
+        self._turn = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._told = ""
+        self._begun = False
+
+    @property
+    def state(self) -> str:
+        """running, finished, stopped, failed or stale, by the clock of this machine."""
+        return self.place.state(time.time())
+
+    @property
+    def watched(self) -> bool:
+        """True while a stream is open."""
+        return bool(self._clients)
+
+    def replaced(self) -> bool:
+        """True when another file lies where this run's record was: it was deleted, and maybe made anew."""
+        return _identity(self.path) != self._file
+
+    async def refresh(self) -> None:
+        """Take in what has been recorded by now, and tell those who watch.
+
+        Raises:
+            RecordError: the record can no longer be read.
+        """
+        async with self._turn:
+            self._take(await asyncio.to_thread(self._look))
+
+    def _look(self) -> _News:
+        last = self._run.last_seq
+        if self._begun and last == self.seq:
+            return _News(last)
+        if not self._begun or last - self.seq > MOST_EVENTS:
+            # The summary is of this moment or a later one; what comes after `last` is taken in again, to no effect.
+            return _News(last, place=Place.of(self._run.summary()), names=self._run.metrics("all"))
+        return _News(last, tuple(self._run.tail(self.seq, limit=MOST_EVENTS)))
+
+    def _take(self, news: _News) -> None:
+        before = self.seq
+        if news.place is not None:
+            self._start_at(news, news.place)
+            self._publish(reset(self.place, self.seq, time.time()))
+            return
+        for one in news.events:
+            self.place = self.place.after(one)
+            self.changed_at[one.event.kind] = self.seq = one.seq
+            kept = seen(one)
+            self._recent.append(kept)
+            if one.attempt > 1 and one.attempt != self._attempt:
+                self._attempt_starts.append(one.seq)
+            self._attempt = one.attempt
+            for name in kept.metrics or ():
+                self._metrics.setdefault(name, one.seq)
+        while len(self._recent) > MOST_EVENTS:
+            self._recent_after = self._recent.popleft().seq
+        if self.seq != before or self.state != self._told:
+            self._publish(self._tell(before, [one for one in self._recent if one.seq > before]))
+
+    def _start_at(self, news: _News, place: Place) -> None:
+        self.place, self.seq, self.began_at, self._recent_after = place, news.last, news.last, news.last
+        self._recent.clear()
+        self.changed_at.clear()
+        self._metrics = dict.fromkeys(news.names, news.last)
+        self._attempt = place.attempt
+        self._attempt_starts = [one.first_seq for one in self._run.attempts if one.attempt > 1]
+        self._begun = True
+
+    def _tell(self, after: int, events: list[Seen]) -> Update:
+        """The update over the events after number ``after``."""
+        now = time.time()
+        if any(after < start <= self.seq for start in self._attempt_starts):
+            return reset(self.place, self.seq, now)  # a new attempt takes back part of what was told
+        known = [name for name, seq in self._metrics.items() if seq <= after]
+        told = update(events, self.place, self.seq, now, self._sections, known)
+        if self._told and told.state != self._told:  # it fell silent, or was heard of again: no event says so
+            told = told.with_changed(name for name, kinds in self._sections.items() if RunEnded.kind in kinds)
+        return told
+
+    def _publish(self, told: Update) -> None:
+        self._told = told.state
+        if self._clients:
+            message = told.as_event()
+            afresh = message if told.reset else reset(self.place, self.seq, told.time).as_event()
+            for client in self._clients:
+                client.push(message, afresh)
+
+    async def since(self, after: int) -> Update:
+        """The update that takes a client from event ``after`` to now.
+
+        Raises:
+            RecordError: the record cannot be read.
+        """
+        await self.refresh()
+        events: list[Seen] = []
+        if after < self._recent_after <= after + MOST_EVENTS:
+            older = await asyncio.to_thread(self._run.tail, after, MOST_EVENTS)
+            events = [seen(one) for one in older if one.seq <= self._recent_after]
+        elif after < self._recent_after or after > self.seq:
+            return reset(self.place, self.seq, time.time())
+        # From here on nothing is awaited, so that no event comes between this update and the next one published.
+        return self._tell(after, [*events, *(one for one in self._recent if one.seq > after)])
+
+    async def stream(self, after: int) -> AsyncIterator[bytes]:
+        """Server-sent events from number ``after`` on, until the reader leaves or the server ends.
+
+        Raises:
+            RecordError: the record cannot be read.
+        """
+        first = await self.since(after)
+        client = Client()
+        self._clients.add(client)
+        client.push(first.as_event(), first.as_event())
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._watch())
+        try:
+            async for message in client.messages():
+                yield message
+        finally:
+            self._clients.discard(client)
+
+    async def _watch(self) -> None:
+        while self._clients:
+            began = time.monotonic()
+            try:
+                await self.refresh()
+            except RecordError as error:
+                _log.warning("%s", error)
+                self.close()
+                return
+            if self.replaced():
+                self._publish(reset(Place(), 0, time.time()))
+                self.close()
+                return
+            await asyncio.sleep(max(_LEAST_PAUSE, POLL_SECONDS - (time.monotonic() - began)))
+
+    def close(self) -> None:
+        """End every stream once what waits in it is sent."""
+        for client in self._clients:
+            client.close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
