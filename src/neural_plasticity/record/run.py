@@ -422,7 +422,7 @@ class Run:
             phase=phase,
             cycle=cycle,
             step=step,
-            events=int(self._query(_COUNT)[0][0]),
+            events=self._event_count(),
             started=self.attempts[0].started,
             last_event=last_event,
             run_fraction=how.run_fraction if isinstance(how, Progress) else None,
@@ -433,6 +433,9 @@ class Run:
             result=over.summary if isinstance(over, RunEnded) else {},
             notes=self.notes,
         )
+
+    def _event_count(self) -> int:
+        return int(self._query(_COUNT)[0][0])
 
     def last_metrics(self) -> dict[str, float]:
         """Each metric's last value in the run's history."""

@@ -49,6 +49,7 @@ class Snapshot(Run):
         self._connection, self._lock, self._notes = run._connection, run._lock, run._notes
         self._now = run.last_seq
         self._kept: dict[tuple[str, AttemptChoice], tuple[Recorded, ...]] = {}
+        self._names: dict[AttemptChoice, tuple[str, ...]] = {}
         self._curves: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]] = {}
 
     def close(self) -> None:
@@ -80,6 +81,15 @@ class Snapshot(Run):
         """(layers, heads) at the start of the run."""
         return self._shape
 
+    def _event_count(self) -> int:
+        return self._now  # every event has the next number: counting rows would read the whole file
+
+    def metrics(self, attempt: AttemptChoice = "latest") -> tuple[str, ...]:
+        """Names of the metrics that have values, in the order in which they first came."""
+        if attempt not in self._names:
+            self._names[attempt] = super().metrics(attempt)
+        return self._names[attempt]
+
     def records(
         self, kind: str | type[Event] | None = None, attempt: AttemptChoice = "latest", after_seq: int = 0
     ) -> Iterator[Recorded]:
@@ -106,6 +116,19 @@ class Snapshot(Run):
                 self._curves[name] = (steps, values)
         known = {**self._curves, **read}
         return {name: known[name] for name in names if name in known}
+
+    def last_value(self, name: str, before: int | None = None) -> float | None:
+        """A metric's last value in the history, below event number ``before`` where that is given."""
+        places = {number: known.index(name) for number, known in self._layouts().items() if name in known}
+        for low, high in reversed(self._spans("latest")) if places else ():
+            rows = self._query(
+                f"SELECT layout, data FROM metrics WHERE layout IN ({','.join(map(str, places))}) "
+                "AND seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT 1",
+                (low, high if before is None else min(high, before - 1)),
+            )
+            if rows:
+                return float(np.frombuffer(rows[0][1], dtype="<f8")[places[rows[0][0]]])
+        return None
 
     def places(self, kind: type[Event], attempt: AttemptChoice = "latest") -> tuple[Place, ...]:
         """Where events of one kind stand, in order, their content unread."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from neural_plasticity.events import HeadScores
 from neural_plasticity.heads import BoolGrid, FloatGrid
 from neural_plasticity.record import Run
+from neural_plasticity.record.snapshot import Place, snapshot
 from neural_plasticity.views import figures
 from neural_plasticity.views.heads_at import fitted, states_at
 
@@ -72,11 +73,14 @@ def analysis(run: Run, most: int = 6) -> Analysis:
     Arrays that are no (layers, heads) grid are left out.
     """
     rounds = []
-    events = [event for event in run.events(HeadScores) if isinstance(event, HeadScores)]
-    chosen = _chosen(events, most)
-    for event in chosen:
+    now = snapshot(run)
+    places = now.places(HeadScores)
+    chosen = _chosen(places, most)
+    for event in (one.event for one in now.at(place.seq for place in chosen)):
+        if not isinstance(event, HeadScores):
+            continue
         grids = {name: grid for name, grid in event.scores.items() if grid.ndim == 2 and grid.size}
-        states = states_at(run, event.step - 1 if event.phase == "pruning" else event.step)
+        states = states_at(now, event.step - 1 if event.phase == "pruning" else event.step)
         maps = tuple(
             ScoreMap(
                 name, label_of(name), unit_of(name), grid.astype(float),
@@ -90,15 +94,15 @@ def analysis(run: Run, most: int = 6) -> Analysis:
     return Analysis(
         tuple(rounds),
         names,
-        len(events) - len(chosen),
+        len(places) - len(chosen),
         None if rounds else "No head was measured: no scores were recorded.",
     )
 
 
-def _chosen(events: Sequence[HeadScores], most: int) -> list[HeadScores]:
+def _chosen(places: Sequence[Place], most: int) -> list[Place]:
     """The last measurement of each cycle; when all have one cycle, all; of too many, evenly spread ones."""
-    by_cycle = {event.cycle: event for event in events}
-    listed = list(by_cycle.values()) if len(by_cycle) > 1 else list(events)
+    by_cycle = {place.cycle: place for place in places}
+    listed = list(by_cycle.values()) if len(by_cycle) > 1 else list(places)
     if len(listed) <= most:
         return listed
     return [listed[round(place * (len(listed) - 1) / (most - 1))] for place in range(most)]

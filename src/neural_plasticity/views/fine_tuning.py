@@ -67,7 +67,7 @@ def _recovery(
     after = number(span.summary, "loss_after_pruning")
     before = before if before is not None or not earlier else earlier[0].loss_before
     after = after if after is not None or not earlier else earlier[-1].loss_after
-    smooth = smoothed("loss", *inside["loss"], share=0.1)[0] if "loss" in inside else None
+    smooth = smoothed("loss", *inside["loss"], share=0.1, bins=most)[0] if "loss" in inside else None
     return Recovery(
         span.cycle, span.first_step, span.last_step,
         thin("loss", *inside["loss"], most) if "loss" in inside else None,

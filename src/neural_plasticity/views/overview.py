@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from neural_plasticity.events import Evaluation
+from neural_plasticity.events import Evaluation, HeadsGrown, HeadsPruned
 from neural_plasticity.heads import HeadState
 from neural_plasticity.record import Run, RunSummary
-from neural_plasticity.record.snapshot import snapshot
+from neural_plasticity.record.snapshot import Snapshot, snapshot
 from neural_plasticity.views import figures
 from neural_plasticity.views.happenings import Recent, recent
 from neural_plasticity.views.palette import phase_label
@@ -58,10 +56,10 @@ class Overview:
 
 def overview(run: Run) -> Overview:
     """State, place and key figures of a run, whatever is missing from it."""
-    run = snapshot(run)
-    summary = run.summary()
-    said = run.annotation
-    evaluations = run.evaluations()
+    now = snapshot(run)
+    summary = now.summary()
+    said = now.annotation
+    evaluations = now.evaluations()
     state = "stale" if summary.stale else summary.state
     return Overview(
         name=figures.clean(summary.name),
@@ -70,21 +68,21 @@ def overview(run: Run) -> Overview:
         reason=figures.clean(summary.reason),
         simulated=summary.simulated,
         figures=(
-            _perplexity(run, evaluations[-1] if evaluations else None),
-            _heads(run, summary),
+            _perplexity(now, evaluations[-1] if evaluations else None),
+            _heads(now, summary),
             *_speed_and_size(evaluations[-1] if evaluations else None),
         ),
         notes=tuple(figures.clean(note) for note in summary.notes),
         phase=figures.clean(summary.phase),
         cycle=summary.cycle,
-        cycles_planned=_planned(run.config) if "cycles" in run.config else None,
+        cycles_planned=_planned(now.config) if "cycles" in now.config else None,
         started=summary.started,
         last_event=summary.last_event,
         run_fraction=1.0 if summary.state == "finished" else summary.run_fraction,
         seconds_left=summary.seconds_left,
         tags=tuple(figures.clean(tag) for tag in said.tags or ()),
         note=said.note or "",
-        recent=recent(run),
+        recent=recent(now),
     )
 
 
@@ -113,17 +111,16 @@ def _sentence(summary: RunSummary) -> str:
     return " · ".join(parts)
 
 
-def _perplexity(run: Run, evaluation: Evaluation | None) -> KeyFigure:
+def _perplexity(run: Snapshot, evaluation: Evaluation | None) -> KeyFigure:
     """Test perplexity of the pruned model against the baseline; before evaluation, validation perplexity so far."""
     if evaluation is not None:
         pruned = number(evaluation.results.get("pruned") or {}, "perplexity")
         if pruned is not None:
             return KeyFigure("perplexity", figures.perplexity(pruned), _held_against(evaluation, pruned))
-    if "validation_loss" not in run.metrics():
+    loss = run.last_value("validation_loss")
+    if loss is None:
         return KeyFigure("perplexity", figures.MISSING, "not measured yet")
-    steps, losses = run.series("validation_loss")
-    before = _before_pruning(run, steps, losses)
-    now = _exp(float(losses[-1]))
+    now, before = _exp(loss), _before_pruning(run)
     if before is None:
         return KeyFigure("perplexity", figures.perplexity(now), "validation text, nothing pruned yet")
     note = f"{_relative(now, before)}before pruning {figures.perplexity(before)}, validation text"
@@ -151,13 +148,11 @@ def _exp(loss: float) -> float:
     return math.exp(loss) if loss < _LARGEST_LOSS else math.inf if not math.isnan(loss) else math.nan
 
 
-def _before_pruning(run: Run, steps: np.ndarray, losses: np.ndarray) -> float | None:
+def _before_pruning(run: Snapshot) -> float | None:
     """Validation perplexity at the last measurement before the first decision."""
-    decisions = run.decisions()
-    if not decisions:
-        return None
-    earlier = losses[steps <= decisions[0].step]
-    return _exp(float(earlier[-1])) if len(earlier) else None
+    decisions = sorted(one.seq for kind in (HeadsPruned, HeadsGrown) for one in run.records(kind))
+    loss = run.last_value("validation_loss", before=decisions[0]) if decisions else None
+    return None if loss is None else _exp(loss)
 
 
 def _heads(run: Run, summary: RunSummary) -> KeyFigure:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from neural_plasticity.events import Event, HeadsGrown, HeadsPruned, Stabilised
 from neural_plasticity.record import PhaseSpan, Run
 from neural_plasticity.views import figures
+from neural_plasticity.views.thinning import kept_points
 
 Steps = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
@@ -86,7 +87,7 @@ def timeline(
     curves = run.columns(metrics) if curves is None else curves
     series = tuple(thin(name, *curves[name], most) for name in metrics if name in curves)
     jumps = [mark.step for mark in marks if mark.kind != "stable"]
-    smooth = smoothed_pieces("loss", *curves["loss"], jumps) if "loss" in curves else ()
+    smooth = smoothed_pieces("loss", *curves["loss"], jumps, most) if "loss" in curves else ()
     ends = [step for span in spans for step in (span.first_step, span.last_step)]
     ends += [mark.step for mark in marks]
     ends += [int(step) for one in series for step in one.steps[[0, -1] if len(one.steps) else []]]
@@ -153,31 +154,21 @@ def smoothed(name: str, steps: Steps, values: Values, share: float = 0.06, bins:
     return Series(f"{name}, smoothed", middles, means, total), (2 * half + 1) * per_bin
 
 
-def smoothed_pieces(name: str, steps: Steps, values: Values, breaks: Sequence[int]) -> tuple[Series, ...]:
+def smoothed_pieces(
+    name: str, steps: Steps, values: Values, breaks: Sequence[int], bins: int = 4_000
+) -> tuple[Series, ...]:
     """`smoothed` between the ``breaks`` (steps), so that a jump at a pruning stays a jump; many breaks are ignored."""
     inner = sorted({step for step in breaks if len(steps) and steps[0] < step < steps[-1]})
     if not inner or len(inner) > 40:
-        return (smoothed(name, steps, values)[0],)
+        return (smoothed(name, steps, values, bins=bins)[0],)
     cuts = [0, *np.searchsorted(steps, inner, side="left"), len(steps)]
-    return tuple(smoothed(name, steps[a:b], values[a:b], 0.1)[0] for a, b in itertools.pairwise(cuts) if b - a > 8)
+    each = max(bins // (len(cuts) - 1), 200)
+    return tuple(
+        smoothed(name, steps[a:b], values[a:b], 0.1, each)[0] for a, b in itertools.pairwise(cuts) if b - a > 8
+    )
 
 
 def thin(name: str, steps: Steps, values: Values, most: int) -> Series:
-    """At most ``most`` points: of every stretch its first, last, lowest, highest and first NaN or infinity.
-
-    Every spike of the full curve is in the thinned one; ``most`` below 5 is taken as 5.
-    """
-    total = len(steps)
-    if total <= most:
-        return Series(name, steps, values, total)
-    kept: set[int] = set()
-    for stretch in np.array_split(np.arange(total), max(most // 5, 1)):
-        kept |= {int(stretch[0]), int(stretch[-1])}
-        finite = np.isfinite(values[stretch])
-        if finite.any():
-            within = stretch[finite]
-            kept |= {int(within[np.argmin(values[within])]), int(within[np.argmax(values[within])])}
-        if not finite.all():
-            kept.add(int(stretch[~finite][0]))
-    chosen = np.array(sorted(kept))
-    return Series(name, steps[chosen], values[chosen], total)
+    """At most ``most`` points, every spike and break of the full curve among them (`kept_points`)."""
+    kept = kept_points(values, most)
+    return Series(name, steps[kept], values[kept], len(values))

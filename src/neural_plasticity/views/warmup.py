@@ -57,7 +57,7 @@ def warmup(run: Run, most: int = 3_000) -> Warmup:
     if "loss" not in inside:
         reason = "No loss was recorded in a warm-up." if curves or spans else "No warm-up was recorded."
         return Warmup(None, None, None, 0, stable, 0, 0, "", reason)
-    smooth, window = smoothed("loss", *inside["loss"], share=0.1)
+    smooth, window = smoothed("loss", *inside["loss"], share=0.1, bins=most)
     steps = inside["loss"][0]
     end = figures.clean(spans[-1].reason) if spans else ""
     if spans and spans[-1].open:

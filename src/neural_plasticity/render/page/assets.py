@@ -23,5 +23,5 @@ def asset(name: str) -> str:
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(
-            f"{path}: the page's front end is missing from this installation; in a checkout, `make frontend` builds it."
+            f"{path}: the page's front end is missing from this installation; in a checkout, `make page` builds it."
         ) from error
