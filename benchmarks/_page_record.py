@@ -1,0 +1,157 @@
+"""The long run that the page is measured with: 1,000,000 steps of four noisy metrics, 500 snapshots of 144 heads.
+
+Nothing in it is kind to a compressor or to a chart: every metric is noisy in every digit, every score moves in every
+snapshot, and what else a run of five cycles has (decisions with a reason per head, attention maps, samples, results, a
+log) is there too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neural_plasticity import events as ev
+from neural_plasticity.heads import FloatGrid, HeadId
+from neural_plasticity.record import RecordWriter
+
+STEPS, SNAPSHOTS, SHAPE, CYCLES = 1_000_000, 500, (12, 12), 5
+METRICS = ("loss", "perplexity", "gradient_norm", "tokens_per_second")
+CHUNK = 20_000
+PROMPTS = ("def __init__(self, path):\n    ", "import os\nimport sys\n\n", "class Reader:\n    def read(self")
+
+
+def write_record(folder: Path, steps: int = STEPS, snapshots: int = SNAPSHOTS, *, ended: bool = True) -> Path:
+    """The record of such a run in ``folder``; not ``ended``: as a run that still goes on would leave it."""
+    events = long_run(steps, snapshots, ended=ended)
+    with RecordWriter.create(folder) as writer:
+        while writer.append_many(islice(events, CHUNK)):
+            pass
+    return folder
+
+
+def columns(steps: int) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+    """The four metrics, a value for every step."""
+    random = np.random.default_rng(0)
+    per_part = max(1, steps // (CYCLES + 1))
+    at = np.arange(steps)
+    part, inside = np.minimum(at // per_part, CYCLES), at % per_part
+    level = 2.0 + 1.6 * np.exp(-inside / (per_part / 7)) * np.where(part == 0, 1.5, 0.5) + 0.03 * part
+    slow = np.cumsum(random.normal(0, 0.002, steps))
+    slow -= np.linspace(0, slow[-1], steps) if steps else 0
+    loss = level + slow * 0.05 + random.normal(0, 0.06, steps)
+    spikes = random.choice(steps, size=max(1, steps // 50_000), replace=False)
+    loss[spikes] += random.gamma(2.0, 0.8, len(spikes))
+    return {
+        "loss": loss,
+        "perplexity": np.exp(loss + random.normal(0, 0.02, steps)),
+        "gradient_norm": random.lognormal(0.0, 0.35, steps) * (0.6 + 0.2 * level),
+        "tokens_per_second": random.normal(41_000, 900, steps) - 300 * part,
+    }
+
+
+def long_run(steps: int, snapshots: int, *, ended: bool = True) -> Iterator[ev.Event]:
+    """A warm-up and five cycles of the same length: analysis, pruning (regrowth in the last two), fine-tuning."""
+    random = np.random.default_rng(1)
+    values = columns(steps)
+    rows = np.column_stack([values[name] for name in METRICS]).tolist()
+    history = _scores(random, snapshots)
+    every = max(1, steps // max(1, snapshots))
+    per_part = steps // (CYCLES + 1)
+    active = np.ones(SHAPE, dtype=bool)
+    yield ev.RunStarted(
+        name="long-run", shape=SHAPE, simulated=True, config={"cycles": CYCLES, "pruning_level": 0.1, "seed": 0}
+    )
+    for part in range(CYCLES + 1):
+        first = part * per_part
+        last = first + per_part if part < CYCLES else steps
+        at: dict[str, Any] = {"cycle": part, "step": first}
+        if part:
+            yield from _changes(random, history[min(first // every, snapshots - 1)], active, part, at)
+        phase = "fine-tuning" if part else "warmup"
+        yield ev.PhaseStarted(phase=phase, planned=last - first, **at)
+        for step in range(first, last):
+            if step % every == 0 and step // every < snapshots:
+                yield ev.HeadScores(step=step, phase=phase, cycle=part, scores={"gradient": history[step // every]})
+            metrics = dict(zip(METRICS, rows[step], strict=True))
+            yield ev.StepMetrics(step=step, phase=phase, cycle=part, phase_step=step - first, metrics=metrics)
+            if step % 10_000 == 0:
+                yield ev.Progress(
+                    step=step, phase=phase, cycle=part, done=step - first, planned=last - first,
+                    run_fraction=step / steps, seconds_left=(steps - step) / 100,
+                )  # fmt: skip
+                yield ev.LogLine(step=step, phase=phase, cycle=part, message=f"step {step:,}: loss {rows[step][0]:.4f}")
+        yield from _looked_at(random, active, values["loss"][last - 1], {"cycle": part, "step": last - 1})
+    if ended:
+        yield ev.RunEnded(step=steps - 1, state="finished", phase="fine-tuning", cycle=CYCLES)
+
+
+def _scores(random: np.random.Generator, snapshots: int) -> list[FloatGrid]:
+    """Every head's importance wanders, and is measured with noise."""
+    base = random.gamma(1.2, 0.02, SHAPE)
+    walk = np.exp(np.cumsum(random.normal(0, 0.03, (snapshots, *SHAPE)), axis=0))
+    measured = base * walk * random.lognormal(0, 0.05, (snapshots, *SHAPE))
+    return list(measured)
+
+
+def _changes(
+    random: np.random.Generator, score: FloatGrid, active: np.ndarray[Any, np.dtype[np.bool_]], part: int,
+    at: dict[str, Any],
+) -> Iterator[ev.Event]:  # fmt: skip
+    """What happens between two trainings: heads are measured, pruned, and late in the run some come back."""
+    yield ev.PhaseStarted(phase="analysis", **at)
+    yield ev.HeadScores(phase="analysis", scores={"gradient": score}, sequences=64, **at)
+    yield ev.PhaseStarted(phase="pruning", **at)
+    rank = np.full(SHAPE, -1, dtype=np.int64)
+    places = np.flatnonzero(active.ravel())
+    order = places[np.argsort(score.ravel()[places])]
+    rank.ravel()[order] = np.arange(len(order))
+    chosen = order[: max(1, round(0.1 * len(order)))]
+    threshold = float(score.ravel()[chosen[-1]])
+    heads = tuple(HeadId(int(one) // SHAPE[1], int(one) % SHAPE[1]) for one in chosen)
+    yield ev.HeadsPruned(
+        phase="pruning", heads=heads, strategy="gradient", level=0.1, score=score, rank=rank,
+        protected=np.zeros(SHAPE, dtype=bool), threshold=threshold, rule="lowest gradient importance first", seed=0,
+        reasons={
+            f"{head.layer}.{head.head}": f"gradient importance {score[head]:.4g}, rank {rank[head]} of {len(order)}"
+            for head in heads
+        },
+        loss_before=2.1 + 0.03 * part, loss_after=2.4 + 0.05 * part, **at,
+    )  # fmt: skip
+    for head in heads:
+        active[head] = False
+    if part >= CYCLES - 1:
+        gone = np.flatnonzero(~active.ravel())
+        back = tuple(
+            HeadId(int(one) // SHAPE[1], int(one) % SHAPE[1]) for one in random.choice(gone, size=3, replace=False)
+        )
+        yield ev.HeadsGrown(
+            phase="pruning", heads=back, strategy="gradient", score=score, rule="benefit above its interval",
+            reasons={f"{head.layer}.{head.head}": "benefit 0.004 ± 0.001" for head in back}, **at,
+        )  # fmt: skip
+        for head in back:
+            active[head] = True
+
+
+def _looked_at(
+    random: np.random.Generator, active: np.ndarray[Any, np.dtype[np.bool_]], loss: float, at: dict[str, Any]
+) -> Iterator[ev.Event]:
+    """What is looked at once a cycle: texts, attention maps of one prompt, results on test text."""
+    model = "pruned" if at["cycle"] else "baseline"
+    yield ev.PhaseStarted(phase="evaluation", **at)
+    for prompt in PROMPTS:
+        words = random.choice(["self", "path", "return", "None", "for", "in", "open(", "):", "\n    "], size=40)
+        yield ev.TextSample(phase="evaluation", prompt=prompt, text=" ".join(words), model=model, **at)
+    tokens = tuple(
+        ["def", "__init__", "(", "self", ",", "path", ")", ":", "self", ".", "path", "=", "path", "if", "path", "else"]
+    )
+    raw = np.tril(random.gamma(0.6, 1.0, (*SHAPE, len(tokens), len(tokens)))) + np.eye(len(tokens)) * 1e-6
+    maps = raw / raw.sum(-1, keepdims=True)
+    maps[~active] = np.nan
+    yield ev.AttentionMaps(phase="evaluation", prompt=PROMPTS[0], tokens=tokens, maps=maps, model=model, **at)
+    figures = {"loss": loss, "perplexity": float(np.exp(loss)), "perplexity_low": float(np.exp(loss - 0.02)),
+               "perplexity_high": float(np.exp(loss + 0.02)), "sparsity": 1 - float(active.mean())}  # fmt: skip
+    yield ev.Evaluation(phase="evaluation", results={model: figures}, sequences=64, tokens=64 * 256, **at)
