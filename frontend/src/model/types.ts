@@ -79,6 +79,10 @@ export interface Span {
     cycle: number
     first_step: number
     last_step: number
+    seconds?: number
+    open?: boolean // still running
+    started?: number // unix seconds
+    reason?: string // why it ended
 }
 export interface Mark {
     step: number
@@ -111,6 +115,7 @@ export interface Curves {
     series: Curve[]
     clock: { steps: Integers; seconds: Floats } // unix seconds at some steps, for the time axis
     exact: boolean
+    left_out?: number // metrics without a curve, beyond 400 names
 }
 
 export interface Criterion {
@@ -295,6 +300,7 @@ export interface AttentionTake {
     heads: Integers // (k, 2)
     maps: Bytes // (k, T, T): 0 to 254 for 0 to 1, 255 where there is no pattern
     error: number // largest difference that the packing made
+    drift?: Floats // (k) Jensen-Shannon divergence in bits to the prompt's first take that has the head; NaN: no pattern
 }
 export interface AttentionEvolution {
     prompts: { prompt: string; tokens: string[]; takes: AttentionTake[] }[]
@@ -316,6 +322,7 @@ export interface Growth {
         pruned_step: number | null
         pruned_again_step: number | null
     }[]
+    lasting?: number // how many of them are active at the end
     empty: string | null
 }
 export interface AllSamples {
@@ -328,6 +335,7 @@ export interface AllSamples {
         text: string
         metrics: Record<string, number>
     }[]
+    left_out?: number // early ones, when there are too many
     empty: string | null
 }
 export interface Setting {
