@@ -42,7 +42,7 @@ export class NotebookSource implements Source {
     /** `name` tells this page from others that show the same widget: all of them hear every answer. */
     constructor(
         private readonly port: MessagePort,
-        private readonly name: string = crypto.randomUUID?.() ?? String(Math.random()),
+        private readonly name: string,
     ) {
         this.whole = new Promise((resolve) => (this.arrived = resolve))
         port.onmessage = ({ data }: MessageEvent<FromKernel>) => {
@@ -167,13 +167,14 @@ function resetTo(doc: Doc): Update {
     }
 }
 
-/** The source of a page in a cell, once the cell has handed over its port. */
+/** The source of a page in a cell: the cell hands over a port once it hears that the page is there. */
 export function fromCell(): Promise<NotebookSource> {
     return new Promise((resolve) => {
-        addEventListener('message', function handed(event: MessageEvent) {
-            if (event.source !== parent || event.data !== 'npd-port' || !event.ports[0]) return
+        addEventListener('message', function handed({ source, data, ports }: MessageEvent) {
+            if (source !== parent || data?.type !== 'npd-port' || !ports[0]) return
             removeEventListener('message', handed)
-            resolve(new NotebookSource(event.ports[0]))
+            resolve(new NotebookSource(ports[0], String(data.name)))
         })
+        parent.postMessage('npd-ready', '*')
     })
 }

@@ -1,0 +1,227 @@
+"""What a cell is told about a run, by the same follower and builders as the live server's, from a thread of its own.
+
+While a cell computes, the kernel hears nothing: so nothing here waits for the page to ask. A whole document is pushed
+every few seconds until the page says hello, then news as it comes, with the sections that it changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from neural_plasticity.errors import RecordError
+from neural_plasticity.events import RunEnded
+from neural_plasticity.record.schema import record_path
+from neural_plasticity.render.page.document import META, SECTIONS
+from neural_plasticity.render.page.live.columns import LiveSnapshot
+from neural_plasticity.render.page.live.documents import Documents
+from neural_plasticity.render.page.live.follower import Follower
+from neural_plasticity.render.page.live.updates import Update
+from neural_plasticity.render.page.packing import pack, unpack
+from neural_plasticity.views.curves import curve
+from neural_plasticity.views.happenings import raw_events
+
+TICK_SECONDS = 0.5
+BEAT_SECONDS = 10.0  # a sign of life at least this often; the page calls the kernel lost after two and a half
+SNAPSHOT_SECONDS = 5.0  # between whole documents, for pages that cannot say yet that they are there
+MOST_POINTS = 200_000
+MOST_ROWS = 2_000
+_ENDS = tuple(name for name, section in SECTIONS.items() if RunEnded.kind in section.kinds)
+
+
+class Cell(Protocol):
+    """Where news goes: the widget."""
+
+    def snapshot(self, packed: bytes) -> None:
+        """A whole document, gzipped."""
+
+    def tell(self, message: dict[str, Any], buffer: bytes | None = None) -> None:
+        """A message to every page that shows the widget."""
+
+    def over(self, state: str) -> None:
+        """The run has come to its end, or goes on again (``running``)."""
+
+
+@cache
+def background() -> asyncio.AbstractEventLoop:
+    """The event loop of this process's cells, in a thread that never keeps Python from exiting."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="notebook-cells", daemon=True).start()
+    return loop
+
+
+class Feed:
+    """Follows one run for one cell, from `start` to `close`.
+
+    Raises:
+        RecordError: there is no record, or it cannot be read.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = record_path(path)
+        self._seq = 0  # what the cell was told
+        self._state = ""
+        self._pages: set[str] = set()  # those that said hello and not goodbye
+        self._greeted = False
+        self._wanted = False  # a page has missed something
+        self._pushed = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self._open()
+
+    def _open(self) -> None:
+        self._follower = Follower(self.path, {name: section.kinds for name, section in SECTIONS.items()})
+        self._documents = Documents(self._follower)
+
+    # Called from the kernel's thread ------------------------------------------------------------------------------
+
+    def first(self) -> bytes:
+        """The document with which the cell begins, gzipped."""
+        return asyncio.run_coroutine_threadsafe(self._whole(), background()).result()
+
+    def start(self, cell: Callable[[], Cell | None]) -> None:
+        """Push news to ``cell()`` until that is None."""
+        self._call(self._follow(cell))
+
+    def hello(self, page: str, after: int) -> None:
+        """A page is there, and knows everything up to event ``after``."""
+        self._pages.add(page)
+        self._greeted = True
+        self._wanted = self._wanted or after != self._seq
+
+    def bye(self, page: str) -> None:
+        """A page has gone. Once all have, nothing is pushed until another one says hello."""
+        self._pages.discard(page)
+
+    def ask(self, cell: Cell, number: str, path: str, query: Mapping[str, Any]) -> None:
+        """Answer a page's question as soon as it is worked out."""
+        self._call(self._answer(cell, number, path, query))
+
+    def close(self) -> None:
+        """Stop following."""
+        background().call_soon_threadsafe(self._stop)
+
+    def _stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    @staticmethod
+    def _call(coroutine: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, background())
+
+    # In the background --------------------------------------------------------------------------------------------
+
+    async def _whole(self) -> bytes:
+        answer = await self._documents.packed(None)
+        # By now the follower may have gone on for somebody's question: news continue from what is in the document.
+        self._seq, self._state = unpack(answer.plain)[META]["seq"], self._follower.state
+        self._wanted = False
+        self._pushed = time.monotonic()
+        return answer.gzipped
+
+    async def _follow(self, cell: Callable[[], Cell | None]) -> None:
+        self._task = asyncio.current_task()
+        beat = time.monotonic()
+        while (there := cell()) is not None:
+            try:
+                spoke = await self._tick(there)
+            except RecordError:  # deleted, or made anew a moment ago: the next look will tell
+                spoke = False
+            if spoke or time.monotonic() - beat >= BEAT_SECONDS:
+                beat = time.monotonic()
+                if not spoke:
+                    there.tell({"type": "beat"})
+            del there  # a widget that nobody holds any more may go
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def _tick(self, cell: Cell) -> bool:
+        """Tell what is new; True when something was said."""
+        if self._follower.replaced():
+            if not self.path.is_file():
+                return False
+            self._open()
+            self._wanted = True
+        if self._greeted and not self._pages:
+            return False
+        if self._wanted:
+            cell.snapshot(await self._whole())
+            return True
+        if not self._greeted:
+            return await self._push_whole(cell)
+        before, state = self._seq, self._state
+        told = await self._follower.since(before)
+        if told.reset:
+            cell.snapshot(await self._whole())
+        elif told.seq != before or told.state != state:
+            await self._push(cell, before, told if told.state == state else told.with_changed(_ENDS))
+        self._note_end(cell, state, told.state)
+        return told.seq != before or told.state != state
+
+    async def _push_whole(self, cell: Cell) -> bool:
+        """Nobody has said hello: whoever comes finds a document that is not old."""
+        await self._follower.refresh()
+        state, new = self._state, (self._follower.seq, self._follower.state) != (self._seq, self._state)
+        if not new or time.monotonic() - self._pushed < SNAPSHOT_SECONDS:
+            return False
+        cell.snapshot(await self._whole())
+        self._note_end(cell, state, self._state)
+        return True
+
+    async def _push(self, cell: Cell, after: int, told: Update) -> None:
+        sections = (await self._documents.packed(told.changed)).gzipped if told.changed else None
+        self._seq, self._state = told.seq, told.state
+        cell.tell({"type": "update", "after": after, "update": _as_message(told)}, sections)
+
+    def _note_end(self, cell: Cell, before: str, now: str) -> None:
+        if now != before:
+            cell.over(now)
+
+    async def _answer(self, cell: Cell, number: str, path: str, query: Mapping[str, Any]) -> None:
+        try:
+            packed = await self._asked(path, query)
+        except Exception as error:  # whatever it is, the page that asked waits for an answer
+            cell.tell({"type": "answer", "id": number, "error": str(error) or type(error).__name__})
+        else:
+            cell.tell({"type": "answer", "id": number}, packed)
+
+    async def _asked(self, path: str, query: Mapping[str, Any]) -> bytes:
+        if path == "document":
+            names = str(query.get("sections") or "")
+            return (await self._documents.packed(names.split(",") if names else None)).gzipped
+        if path == "curve":
+            ask: Callable[[LiveSnapshot], Any] = partial(
+                curve,
+                name=str(query.get("name")),
+                first=_number(query, "first"),
+                last=_number(query, "last"),
+                most=min(_number(query, "most") or 4_000, MOST_POINTS),
+            )
+        elif path == "events":
+            kind = query.get("kind")
+            ask = partial(
+                raw_events,
+                most=min(_number(query, "most") or 200, MOST_ROWS),
+                before=_number(query, "before"),
+                kind=str(kind) if kind else None,
+            )
+        else:
+            raise RecordError(f"{path!r}: expected document, curve or events.")
+        return gzip.compress(pack(await self._documents.query(ask)), 4, mtime=0)
+
+
+def _number(query: Mapping[str, Any], name: str) -> int | None:
+    value = query.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -(2**53) < value < 2**53:
+        raise RecordError(f"{name}: expected a whole number.")
+    return int(value)
+
+
+def _as_message(told: Update) -> dict[str, Any]:
+    return {**vars(told), "changed": list(told.changed)}
