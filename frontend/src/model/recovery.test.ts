@@ -1,0 +1,84 @@
+import { describe, expect, it } from 'vitest'
+import { alignedSpec, cycleColour, cycleSpec } from './recovery'
+import type { Recovery, Series } from './types'
+
+const series = (name: string, steps: number[], values: number[]): Series => ({
+    name,
+    steps: { data: Int32Array.from(steps), shape: [steps.length] },
+    values: { data: Float64Array.from(values), shape: [values.length] },
+    total: steps.length,
+})
+const recovery = (more: Partial<Recovery> = {}): Recovery => ({
+    cycle: 1,
+    first: 100,
+    last: 110,
+    training: series('loss', [1, 2], [3, 2.5]),
+    smooth: null,
+    validation: series('validation_loss', [5, 10], [2.5, 2.2]),
+    loss_before: 2,
+    loss_pruned: 3,
+    loss_after: 2.2,
+    recovered: null,
+    ...more,
+})
+
+describe('one cycle', () => {
+    it('lies at its steps in the run, against what it had before', () => {
+        const spec = cycleSpec(recovery(), 1.9)
+        expect(spec.title).toBe('Cycle 1: 80 % recovered')
+        expect(spec.domain).toEqual([100, 110])
+        expect(Array.from(spec.lines[1]!.steps)).toEqual([105, 110])
+        expect(spec.references?.map((one) => one.label)).toEqual([
+            'before pruning',
+            'right after pruning',
+            'baseline',
+        ])
+        expect(cycleSpec(recovery(), 2).references).toHaveLength(2)
+    })
+    it('has no reference without a figure, and no line without a curve', () => {
+        const spec = cycleSpec(
+            recovery({ loss_before: null, loss_pruned: NaN, training: null, validation: null, last: 100 }),
+            null,
+        )
+        expect(spec.references).toEqual([])
+        expect(spec.lines).toEqual([])
+        expect(spec.domain).toEqual([100, 101])
+        expect(spec.title).toBe('Cycle 1')
+    })
+})
+
+describe('aligned at the pruning', () => {
+    it('begins at what pruning cost and falls towards zero', () => {
+        const [one] = alignedSpec({ recoveries: [recovery()], baseline: 2, empty: null }).lines
+        expect(Array.from(one!.steps)).toEqual([0, 5, 10])
+        expect(Array.from(one!.values, (value) => Number(value.toFixed(6)))).toEqual([1, 0.5, 0.2])
+    })
+    it('shows the training loss as it is where a cycle has no validation', () => {
+        const spec = alignedSpec({
+            recoveries: [recovery(), recovery({ cycle: 2, validation: null })],
+            baseline: 2,
+            empty: null,
+        })
+        expect(spec.title).toBe('Training loss')
+        expect(spec.lines.map((line) => Array.from(line.values))).toEqual([
+            [3, 2.5],
+            [3, 2.5],
+        ])
+    })
+    it('leaves out cycles in the middle and says so', () => {
+        const recoveries = Array.from({ length: 30 }, (_, at) => recovery({ cycle: at + 1 }))
+        const spec = alignedSpec({ recoveries, baseline: null, empty: null }, 5)
+        expect(spec.lines.map((line) => line.label)).toEqual([
+            'cycle 1',
+            'cycle 2',
+            'cycle 3',
+            'cycle 4',
+            'cycle 30',
+        ])
+        expect(spec.title).toContain('25 cycles left out')
+    })
+    it('stands without any', () => {
+        expect(alignedSpec({ recoveries: [], baseline: null, empty: 'x' }).lines).toEqual([])
+        expect(cycleColour(0, 1)).toBe(cycleColour(0, 5))
+    })
+})

@@ -1,0 +1,102 @@
+/** Recovery curves as charts: one cycle along the run's steps, or all cycles aligned at their pruning. */
+import type { Line, LineSpec, Reference } from '../charts/spec'
+import { percent } from './format'
+import { CIVIDIS, MODELS, phaseColour } from './palette'
+import { recoveredShare } from './story'
+import type { FineTuning, Recovery, Series } from './types'
+
+const UNIT = 'nats per token'
+const known = (value: number | null): value is number => value !== null && Number.isFinite(value)
+const moved = (values: ArrayLike<number>, by: number) => Float64Array.from(values, (value) => value + by)
+
+function line(series: Series, first: number, label: string, colour: string, more: Partial<Line> = {}): Line {
+    const { values, total } = series
+    return {
+        name: series.name,
+        label,
+        steps: moved(series.steps.data, first),
+        values: values.data,
+        total,
+        colour,
+        ...more,
+    }
+}
+
+/** One fine-tuning against the loss before its pruning and the baseline. */
+export function cycleSpec(one: Recovery, baseline: number | null): LineSpec {
+    const colour = phaseColour('fine-tuning')
+    const lines: Line[] = []
+    if (one.training)
+        lines.push(line(one.training, one.first, 'training loss', colour, { faint: one.smooth !== null }))
+    if (one.smooth) lines.push(line(one.smooth, one.first, 'smoothed', colour))
+    if (one.validation)
+        lines.push(
+            line(one.validation, one.first, 'validation loss', MODELS.pruned!, {
+                points: one.validation.steps.data.length <= 60,
+            }),
+        )
+    const references: Reference[] = []
+    if (known(one.loss_before)) references.push({ value: one.loss_before, label: 'before pruning' })
+    if (known(one.loss_pruned)) references.push({ value: one.loss_pruned, label: 'right after pruning' })
+    if (known(baseline) && (!known(one.loss_before) || Math.abs(baseline - one.loss_before) > 1e-9))
+        references.push({ value: baseline, label: 'baseline' })
+    const share = recoveredShare(one)
+    return {
+        title: `Cycle ${one.cycle}${known(share) ? `: ${percent(share)} recovered` : ''}`,
+        unit: UNIT,
+        lines,
+        references,
+        domain: [one.first, Math.max(one.last, one.first + 1)],
+        height: 220,
+        empty: 'No loss was recorded in this fine-tuning.',
+    }
+}
+
+/** A colour per cycle, dark to light in their order. */
+export const cycleColour = (at: number, count: number): string =>
+    CIVIDIS[Math.round(((CIVIDIS.length - 1) * at) / Math.max(count - 1, 1))]!
+const DASHES = [undefined, 'dashed', 'dotted'] as const
+
+/**
+ * All fine-tunings from the same start: what is left of the loss that pruning cost, on validation text where every
+ * cycle has it, else the training loss as it is.
+ */
+export function alignedSpec(view: FineTuning, most = 12): LineSpec {
+    const all = view.recoveries
+    const shown = all.length <= most ? all : [...all.slice(0, most - 1), all.at(-1)!]
+    const validated = shown.every((one) => one.validation && known(one.loss_before))
+    const lines = shown.flatMap((one, at): Line[] => {
+        const series = validated ? one.validation : (one.smooth ?? one.training)
+        if (!series) return []
+        const colour = cycleColour(at, shown.length)
+        const drawn = line(series, 0, `cycle ${one.cycle}`, colour, {
+            dash: DASHES[at % DASHES.length],
+            points: series.steps.data.length <= 60,
+        })
+        if (!validated) return [drawn]
+        const start = known(one.loss_pruned) && !(series.steps.data[0] === 0)
+        return [
+            {
+                ...drawn,
+                steps: Float64Array.from([...(start ? [0] : []), ...series.steps.data]),
+                values: moved(
+                    [...(start ? [one.loss_pruned!] : []), ...series.values.data],
+                    -one.loss_before!,
+                ),
+                total: series.total + Number(start),
+            },
+        ]
+    })
+    const longest = Math.max(1, ...shown.map((one) => one.last - one.first))
+    const left = all.length - shown.length
+    return {
+        title: `${validated ? 'Validation loss above the loss before pruning' : 'Training loss'}${left ? `, ${left} cycles left out` : ''}`,
+        unit: UNIT,
+        lines,
+        references: validated ? [{ value: 0, label: 'as before pruning' }] : [],
+        domain: [0, longest],
+        xLabel: 'steps since pruning',
+        height: 280,
+        empty: 'No recovery curve yet.',
+    }
+}
