@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -49,6 +50,25 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Serve:
+    """Show recorded runs in the browser, live while they go on. Ctrl-C ends it; nothing is ever written.
+
+    Beyond this machine (--host) the page asks for a token, which is part of the address that is printed.
+    """
+
+    directory: tyro.conf.Positional[Path]
+    """A run directory, or a directory with runs in it or below it; new ones appear by themselves."""
+    host: str = "127.0.0.1"
+    """Address to listen on: this machine only, or 0.0.0.0 for all who can reach it."""
+    port: int = 8421
+    """Port to listen on; 0 takes a free one."""
+    token: str | None = None
+    """What a browser has to show once. Default: none on this machine; elsewhere one is made."""
+    no_browser: bool = False
+    """Do not open the page in a browser."""
+
+
+@dataclass(frozen=True)
 class Sync:
     """Fill a tracker from the record of a run, as a new run there: after an offline run, or one that had none."""
 
@@ -58,7 +78,7 @@ class Sync:
     """The tracker: wandb, tensorboard, trackio, and what else Accelerate knows."""
 
 
-Command = Run | Export | Demo | Sync
+Command = Run | Export | Demo | Sync | Serve
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,6 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return play(command)
             case Sync():
                 return _sync(command)
+            case Serve():
+                return _serve(command)
     except InputError as error:
         print(f"plasticity: {error}", file=sys.stderr)  # noqa: T201 the one place that talks to the shell
         return 2
@@ -95,7 +117,8 @@ def parse(arguments: Sequence[str]) -> Command:
         Annotated[Run, run]
         | Annotated[Demo, tyro.conf.subcommand("demo")]
         | Annotated[Export, tyro.conf.subcommand("export")]
-        | Annotated[Sync, tyro.conf.subcommand("sync")],
+        | Annotated[Sync, tyro.conf.subcommand("sync")]
+        | Annotated[Serve, tyro.conf.subcommand("serve")],
         prog="plasticity",
         description=DESCRIPTION,
         args=arguments,
@@ -128,6 +151,20 @@ def _sync(command: Sync) -> int:
 
     sent = sync(command.run_dir, command.to)
     print(f"{command.to}: {sent:,} events sent")  # noqa: T201
+    return 0
+
+
+def _serve(command: Serve) -> int:
+    from neural_plasticity.render.browser import open_in_browser
+    from neural_plasticity.render.page.live.server import serve_in_thread
+
+    with serve_in_thread(command.directory, command.host, command.port, command.token) as server:
+        print(f"serving {command.directory} at {server.url} (Ctrl-C ends it)", flush=True)  # noqa: T201
+        if not command.no_browser:
+            open_in_browser(server.url)
+        with contextlib.suppress(KeyboardInterrupt):  # the ordinary way to end it
+            while not server.wait(0.5):  # in pieces: some platforms take no Ctrl-C while they wait
+                pass
     return 0
 
 

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from neural_plasticity.config import RunConfig, from_json
@@ -18,7 +18,10 @@ from neural_plasticity.record import RecordWriter, open_run
 from neural_plasticity.record.sinks import Sink, fan_out
 from neural_plasticity.render.browser import open_in_browser
 from neural_plasticity.render.console import ConsoleView
-from neural_plasticity.render.page import PAGE_NAME, write_page
+from neural_plasticity.render.page import PAGE_NAME
+from neural_plasticity.render.page.live.process import ServerProcess
+from neural_plasticity.render.page.live.server import check_installed
+from neural_plasticity.render.page.page_sink import PageSink
 
 if TYPE_CHECKING:
     from neural_plasticity.experiment import Experiment
@@ -26,19 +29,44 @@ if TYPE_CHECKING:
 CHECKPOINTS = "checkpoints"
 
 
-class PageSink:
-    """Rewrites the run's page at the end of every phase and of the run."""
+class LivePage:
+    """The live page that ``--use_dashboard`` asks for: served by a process of its own, opened, and its address said.
 
-    def __init__(self, run_dir: Path) -> None:
-        self.run_dir = run_dir
+    Where it cannot be had, a line says why, and the run goes on: the single file is written all the same.
+    """
 
-    def handle(self, event: Event) -> None:
-        if isinstance(event, PhaseEnded | RunEnded):
-            with open_run(self.run_dir) as run:
-                write_page(run, self.run_dir / PAGE_NAME)
+    def __init__(self, config: RunConfig, run_dir: Path, console: ConsoleView) -> None:
+        self.opened = False
+        self._config = config
+        self._console = console
+        self._server: ServerProcess | None = None
+        if config.use_dashboard:
+            try:
+                check_installed()
+                self._server = ServerProcess(run_dir, self._ready, self._failed)
+            except (InputError, OSError) as error:
+                self._failed(str(error))
+
+    def _ready(self, url: str) -> None:
+        self._console.handle(LogLine(message=f"live page: {url}"))
+        if not self._config.no_browser:
+            self.opened = open_in_browser(url)
+
+    def _failed(self, why: str) -> None:
+        self._console.handle(LogLine(message=f"no live page, {PAGE_NAME} instead: {why}", level="warning"))
 
     def close(self) -> None:
-        """The page is complete after every write."""
+        """The server may leave, once those who watch have seen the end."""
+        if self._server is not None:
+            self._server.close()
+
+    def __enter__(self) -> LivePage:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 class FiguresSink:
@@ -69,13 +97,14 @@ def start_run(config: RunConfig, run_dir: Path) -> int:
 
         check_names(names)
     # The record comes first, so that a directory that cannot be written is known before the model is loaded.
-    with RecordWriter.create(run_dir) as record, ConsoleView() as console:
+    with RecordWriter.create(run_dir) as record, ConsoleView() as console, LivePage(config, run_dir, console) as page:
         try:
             experiment = _open(config, console)
         except BaseException:
+            page.close()
             record.discard()
             raise
-        return _play(experiment, record, console, run_dir, stages_done=0)
+        return _play(experiment, record, console, page, run_dir, stages_done=0)
 
 
 def resume_run(run_dir: Path, asked: RunConfig) -> int:
@@ -97,10 +126,10 @@ def resume_run(run_dir: Path, asked: RunConfig) -> int:
         experiment = _open(config, console)
         _check_same(before, experiment, run_dir)
         stages_done, last_seq = checkpoints.restore(experiment, run_dir / CHECKPOINTS) or (0, 0)
-        with RecordWriter.reopen(run_dir, after_seq=last_seq) as record:
+        with RecordWriter.reopen(run_dir, after_seq=last_seq) as record, LivePage(config, run_dir, console) as page:
             with open_run(run_dir) as run:
                 console.catch_up(run.events())
-            return _play(experiment, record, console, run_dir, stages_done)
+            return _play(experiment, record, console, page, run_dir, stages_done)
 
 
 VIEW_OPTIONS = ("use_dashboard", "no_browser", "no_visualize", "wandb", "online", "track", "tags")
@@ -138,7 +167,9 @@ def _open(config: RunConfig, console: ConsoleView) -> Experiment:
     return open_experiment(config)
 
 
-def _play(x: Experiment, record: RecordWriter, console: ConsoleView, run_dir: Path, stages_done: int) -> int:
+def _play(
+    x: Experiment, record: RecordWriter, console: ConsoleView, page: LivePage, run_dir: Path, stages_done: int
+) -> int:
     from neural_plasticity.experiment import checkpoints, play
 
     sinks = [console, *_sinks(x.config, console, run_dir)]
@@ -153,7 +184,7 @@ def _play(x: Experiment, record: RecordWriter, console: ConsoleView, run_dir: Pa
                 checkpoints.save(x, run_dir / CHECKPOINTS, checkpoints.Position(stages_done, record.last_seq))
             elif isinstance(event, RunEnded):
                 ending = event
-    if x.config.use_dashboard and not x.config.no_browser:
+    if x.config.use_dashboard and not x.config.no_browser and not page.opened:
         open_in_browser(run_dir / PAGE_NAME)
     return {"finished": 0, "stopped": 130}.get(ending.state if ending else "failed", 2)
 

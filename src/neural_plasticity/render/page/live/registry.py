@@ -86,6 +86,11 @@ class Registry:
         entries = [_now(entry) for _, entry in self._entries.values()]
         return sorted(entries, key=lambda entry: (-entry.last_event, entry.id))
 
+    def quiet_for(self) -> float:
+        """Seconds since anything was asked of a run that is watched; infinite when none is. From any thread."""
+        asked = [one.asked for one in list(self._open.values()) if one.follower.watched]
+        return time.monotonic() - max(asked) if asked else float("inf")
+
     async def close(self) -> None:
         """Tell everybody who watches how things stand now, and end their streams."""
         watched = [one for one in self._open.values() if one.follower.watched]

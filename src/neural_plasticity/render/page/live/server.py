@@ -7,32 +7,42 @@ import secrets
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from neural_plasticity.errors import InputError
 
 if TYPE_CHECKING:
     import uvicorn
 
+    from neural_plasticity.render.page.live.registry import Registry
+
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8421
 INSTALL = "pip install 'neural-plasticity[serve]'"
+_SHORTEST_TOKEN = 8
 _START_SECONDS = 30.0
 _END_SECONDS = 3.0  # to send what waits to those who watch; who does not read by then is left
+_QUIET_SECONDS = 4.0  # longer than a page waits before it fetches what changed
+_SETTLE_SECONDS = 15.0
 
 
 class LiveServer:
     """A server that runs: ``url`` opens the page (with the token in it, where there is one). `close` ends it."""
 
-    def __init__(self, server: uvicorn.Server, listening: socket.socket, host: str, token: str | None) -> None:
+    def __init__(
+        self, server: uvicorn.Server, registry: Registry, listening: socket.socket, host: str, token: str | None
+    ) -> None:
         self.host = host
         self.port: int = listening.getsockname()[1]
         self.token = token
         self._server = server
+        self._registry = registry
         self._thread = threading.Thread(target=server.run, args=([listening],), name="live-page", daemon=True)
         self._thread.start()
 
@@ -45,12 +55,18 @@ class LiveServer:
     @property
     def url(self) -> str:
         """What to open in a browser."""
-        return self.address if self.token is None else f"{self.address}?token={self.token}"
+        return self.address if self.token is None else f"{self.address}?token={quote(self.token, safe='')}"
 
     def wait(self, seconds: float | None = None) -> bool:
         """Until the server has ended, at most ``seconds``; True when it has."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
+
+    def settle(self) -> None:
+        """Until those who watch have fetched what changed last; at once where nobody does."""
+        end = time.monotonic() + _SETTLE_SECONDS
+        while self._registry.quiet_for() < _QUIET_SECONDS and time.monotonic() < end:
+            time.sleep(0.05)
 
     def close(self) -> None:
         """Tell those who watch the last news and end. Harmless when repeated."""
@@ -113,6 +129,10 @@ def serve_in_thread(
         raise InputError(f"{root}: expected a run directory, or a directory with runs in it; there is none.")
     if any(one in frame_ancestors for one in ";,\r\n"):
         raise InputError(f"frame_ancestors {frame_ancestors!r}: expected sources as in a Content-Security-Policy.")
+    if token is not None and (len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable()):
+        raise InputError(
+            f"--token: expected at least {_SHORTEST_TOKEN} plain characters; leave it out to have one made."
+        )
     listening = _listen(host, port)
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
@@ -131,7 +151,7 @@ def serve_in_thread(
         app, log_config=None, log_level="critical", access_log=False, server_header=False, lifespan="off", ws="none",
         loop="asyncio", timeout_graceful_shutdown=int(_END_SECONDS), timeout_keep_alive=30,
     )  # fmt: skip
-    server = LiveServer(Server(settings), listening, host, token)
+    server = LiveServer(Server(settings), app.state.registry, listening, host, token)
     _wait_for(server)
     return server
 
