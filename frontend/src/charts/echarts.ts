@@ -1,15 +1,13 @@
 /** ECharts with what the page uses of it, and nothing else. */
 import { BarChart, CustomChart, LineChart, ScatterChart } from 'echarts/charts'
 import {
-    AxisPointerComponent,
-    DataZoomInsideComponent,
     GridComponent,
+    LegendScrollComponent,
     MarkAreaComponent,
     MarkLineComponent,
-    MarkPointComponent,
-    TooltipComponent,
+    TitleComponent,
 } from 'echarts/components'
-import { init, use } from 'echarts/core'
+import { init, use, type EChartsCoreOption, type EChartsType } from 'echarts/core'
 import { CanvasRenderer, SVGRenderer } from 'echarts/renderers'
 
 use([
@@ -17,15 +15,16 @@ use([
     CustomChart,
     LineChart,
     ScatterChart,
-    AxisPointerComponent,
-    DataZoomInsideComponent,
     GridComponent,
+    LegendScrollComponent,
     MarkAreaComponent,
     MarkLineComponent,
-    MarkPointComponent,
-    TooltipComponent,
+    TitleComponent,
     CanvasRenderer,
     SVGRenderer,
 ])
 
 export { init }
+export type { EChartsCoreOption, EChartsType }
+export const FONT =
+    "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', Arial, sans-serif"

@@ -1,4 +1,4 @@
-/** What a line chart is asked to draw. Colours come from model/palette.ts. */
+/** What a chart is asked to draw. Colours come from model/palette.ts; on dark paper they are lightened by the chart. */
 
 export type Numbers = ArrayLike<number>
 
@@ -18,17 +18,26 @@ export interface Line {
     /** Interval around each point. */
     low?: Numbers
     high?: Numbers
+    /** A dot at every point, where there are few. */
     points?: boolean
 }
 export interface Reference {
     value: number
     label: string
 }
+/** A stretch of steps to shade, in front of the phases. */
+export interface Shade {
+    first: number
+    last: number
+    label: string
+    colour: string
+}
 export interface LineSpec {
     title: string
     unit: string
     lines: Line[]
     references?: Reference[]
+    shades?: Shade[]
     /** Steps shown where the chart is of one stretch of the run only. */
     domain?: [number, number]
     /** Phase regions and decisions behind the lines. */
@@ -36,8 +45,15 @@ export interface LineSpec {
     /** Charts that show the whole run zoom together. */
     linked?: boolean
     logY?: boolean
+    /** Overrides the page's choice. */
     xAxis?: 'step' | 'time'
+    /** Where x is neither step nor time: what it is ("steps since pruning"). Such a chart has no cursor. */
+    xLabel?: string
     height?: number
+    /** No row of counts and unit under the x axis. */
+    compact?: boolean
+    /** What will be here, where no line has a point. */
+    empty?: string
 }
 export interface BarSpec {
     title: string
@@ -45,4 +61,6 @@ export interface BarSpec {
     bars: { label: string; value: number; low?: number | null; high?: number | null; colour: string }[]
     reference?: Reference
     height?: number
+    /** How a value is written; three significant digits otherwise. */
+    format?: (value: number) => string
 }

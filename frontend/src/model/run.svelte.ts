@@ -1,31 +1,61 @@
 /** The state that everything on the page hangs on: the document, one time cursor, one selected head, one panel. */
+import { whenDrawn } from '../charts/schedule'
 import type { Connection, Source } from '../sources/source'
-import type { Doc, SectionName, Update } from './types'
+import { STEPS, timeAxis, type Axis } from './clock'
+import { GrowingCurve } from './growing'
+import { Sections } from './sections.svelte'
+import type { SectionName, Update } from './types'
 
 export interface HeadRef {
     layer: number
     head: number
 }
+export type Window = [number, number]
+
+const PUBLISH_EVERY = 200 // milliseconds: how often arriving points are drawn
+const FETCH_EVERY = 1000
+const numberOf = (value: number | string): number =>
+    typeof value === 'number' ? value : value === 'inf' ? Infinity : value === '-inf' ? -Infinity : NaN
 
 export class RunModel {
     readonly source: Source
-    doc = $state.raw<Partial<Doc>>({})
+    readonly doc = new Sections()
     /** Step that is looked at; null is the newest one, and follows it. */
     cursor = $state<number | null>(null)
+    /** Step under the pointer, on whichever chart it is. */
+    hover = $state<number | null>(null)
     selected = $state<HeadRef | null>(null)
-  /** Steps that the linked charts show; null is the whole run. */
-  zoom = $state<[number, number] | null>(null)
+    /** Steps that the linked charts show; null is the whole run. */
+    zoom = $state.raw<Window | null>(null)
     panel = $state('metrics')
+    /** What the x axis of linked charts counts. */
+    xAxis = $state<'step' | 'time'>('step')
     connection = $state<Connection>('connecting')
     error = $state<string | null>(null)
     /** Seconds that the server's clock is ahead of this one. */
-    clockSkew = 0
+    clockSkew = $state(0)
+    /** Number of the newest event on the page. */
+    seq = $state(0)
+    drawn: ((seq: number) => void) | undefined
 
     private newest = $state(0)
-  readonly first = $derived(this.doc.timeline?.first ?? 0)
+    readonly first = $derived(this.doc.timeline?.first ?? 0)
     readonly last = $derived(Math.max(this.doc.timeline?.last ?? 0, this.newest))
     readonly step = $derived(Math.min(Math.max(this.cursor ?? this.last, this.first), this.last))
-      private stop: (() => void) | undefined
+    readonly window: Window = $derived(this.zoom ?? [this.first, this.last])
+    private readonly clock = $derived(this.doc.curves?.clock)
+    readonly time: Axis = $derived(
+        this.clock ? timeAxis(this.clock.steps.data, this.clock.seconds.data) : STEPS,
+    )
+    readonly axis: Axis = $derived(this.xAxis === 'time' ? this.time : STEPS)
+
+    private stop: (() => void) | undefined
+    private growing = new Map<string, GrowingCurve>()
+    private curvesSeq = 0 // the curves hold every point up to this event
+    private takenSeq = 0
+    private wanted = new Set<SectionName>()
+    private fetching = false
+    private publishing: ReturnType<typeof setTimeout> | undefined
 
     constructor(source: Source) {
         this.source = source
@@ -34,10 +64,12 @@ export class RunModel {
     async open(): Promise<void> {
         try {
             await this.fetch()
+            this.error = null
             this.connection = this.source.kind === 'file' ? 'file' : 'connecting'
+            this.takenSeq = this.seq
             this.stop = this.source.follow?.(
-                this.doc.meta?.seq ?? 0,
-                (update) => void this.take(update),
+                this.seq,
+                (update) => this.take(update),
                 (connection) => (this.connection = connection),
             )
         } catch (problem) {
@@ -47,17 +79,112 @@ export class RunModel {
 
     close(): void {
         this.stop?.()
+        clearTimeout(this.publishing)
+    }
+
+    /** Moves the cursor; the last step is where it follows the newest one. */
+    moveTo(step: number): void {
+        const at = Math.round(Math.min(Math.max(step, this.first), this.last))
+        this.cursor = at >= this.last ? null : at
+        if (this.zoom && (at < this.zoom[0] || at > this.zoom[1])) {
+            const half = (this.zoom[1] - this.zoom[0]) / 2
+            this.zoomTo(at - half, at + half)
+        }
+    }
+
+    /** Shows the steps from `first` to `last`, within the run; the whole of it is no zoom. */
+    zoomTo(first: number, last: number): void {
+        const whole = this.last - this.first
+        const wide = Math.min(Math.max(last - first, Math.min(4, whole)), whole)
+        if (wide >= whole * 0.9999) {
+            this.zoom = null
+            return
+        }
+        const from = Math.min(Math.max((first + last - wide) / 2, this.first), this.last - wide)
+        this.zoom = [from, from + wide]
     }
 
     private async fetch(sections?: SectionName[]): Promise<void> {
-        const fresh = await this.source.document(sections)
-        this.doc = { ...this.doc, ...fresh }
+        const fresh = await this.source.document(sections && [...new Set<SectionName>(['meta', ...sections])])
+        this.doc.set(fresh)
         this.newest = Math.max(this.newest, fresh.timeline?.last ?? 0)
+        this.seq = Math.max(this.seq, fresh.meta?.seq ?? 0)
+        if (fresh.curves) {
+            this.growing.clear()
+            this.curvesSeq = fresh.meta?.seq ?? this.seq
+        }
+        this.sayDrawn()
     }
 
-    private async take(update: Update): Promise<void> {
-        this.newest = Math.max(this.newest, update.progress.step)
-        if (update.reset) await this.fetch()
-        else if (update.changed.length) await this.fetch(update.changed)
+    private take(update: Update): void {
+        if (update.reset) {
+            this.newest = 0
+            void this.refetch()
+            return
+        }
+        if (update.seq > this.curvesSeq) this.append(update, this.takenSeq < this.curvesSeq)
+        this.takenSeq = update.seq
+        for (const name of update.changed) this.wanted.add(name)
+        this.seq = Math.max(this.seq, update.seq)
+        this.clockSkew = update.time - Date.now() / 1000
+        const { step, ...progress } = update.progress
+        this.newest = Math.max(this.newest, step)
+        const before = this.doc.overview
+        if (before) this.doc.overview = { ...before, ...progress, state: update.state }
+        this.publishing ??= setTimeout(() => this.publish(), PUBLISH_EVERY)
+        if (this.wanted.size) void this.refetch([])
+    }
+
+    /** `overlaps`: some of the update's points may be in the curves already, since these were fetched after them. */
+    private append({ points }: Update, overlaps: boolean): void {
+        for (const [name, { steps, values }] of Object.entries(points)) {
+            let curve = this.growing.get(name)
+            if (!curve) {
+                const known = this.doc.curves?.series.find((one) => one.name === name)
+                if (!known) {
+                    this.wanted.add('curves')
+                    continue
+                }
+                this.growing.set(name, (curve = new GrowingCurve(known)))
+            }
+            const last = overlaps ? curve.lastStep : -Infinity
+            steps.forEach((step, at) => {
+                if (step > last) curve.push(step, numberOf(values[at]!))
+            })
+        }
+    }
+
+    /** Puts what arrived into the document, several updates at once. */
+    private publish(): void {
+        this.publishing = undefined
+        const curves = this.doc.curves
+        if (curves && this.growing.size)
+            this.doc.curves = {
+                ...curves,
+                series: curves.series.map((one) => this.growing.get(one.name)?.view() ?? one),
+            }
+        this.sayDrawn()
+    }
+
+    private sayDrawn(): void {
+        const { seq } = this
+        whenDrawn(() => this.drawn?.(seq))
+    }
+
+    /** Fetches the sections that changed, one request at a time and at most one a second; without a list, all. */
+    private async refetch(names?: SectionName[]): Promise<void> {
+        if (!names) this.wanted = new Set(Sections.NAMES)
+        if (this.fetching) return
+        this.fetching = true
+        try {
+            while (this.wanted.size) {
+                const now = [...this.wanted]
+                this.wanted.clear()
+                await this.fetch(now).catch(() => now.forEach((name) => this.wanted.add(name)))
+                await new Promise((done) => setTimeout(done, FETCH_EVERY))
+            }
+        } finally {
+            this.fetching = false
+        }
     }
 }

@@ -1,0 +1,56 @@
+/** From the document's curves to lines on a chart: colours, and the smoothed line before the raw one. */
+import { upperBound } from '../model/downsample'
+import type { Curve, Timeline } from '../model/types'
+import { smoothed, type Smoothing } from '../model/smooth'
+import type { Line } from './spec'
+
+const COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#6A3D9A', '#4D4D4D']
+const DASHES = [undefined, 'dashed', 'dotted'] as const
+/** What is always drawn the same way, on whichever chart. */
+const FIXED: Record<string, string> = {
+    loss: '#0072B2',
+    validation_loss: '#D55E00',
+    control_loss: '#4D4D4D',
+    perplexity: '#0072B2',
+    validation_perplexity: '#D55E00',
+    control_perplexity: '#4D4D4D',
+}
+
+/** `jumps`: steps of the decisions, over which nothing is smoothed. */
+export function linesOf(curves: Curve[], smoothing: Smoothing | null, jumps: number[] = []): Line[] {
+    return curves.flatMap((curve, at) => {
+        const raw: Line = {
+            name: curve.name,
+            label: curve.label,
+            steps: curve.steps.data,
+            values: curve.values.data,
+            total: curve.total,
+            colour: FIXED[curve.name] ?? COLOURS[at % COLOURS.length]!,
+            points: curve.steps.data.length <= 40,
+        }
+        const dash = DASHES[Math.floor(at / COLOURS.length) % DASHES.length]
+        if (dash) raw.dash = dash
+        if (!smoothing || curve.values.data.length < 20) return [raw]
+        const cuts = jumps.map((step) => upperBound(curve.steps.data, step))
+        const smooth = smoothed(curve.values.data, smoothing, cuts)
+        return [
+            { ...raw, faint: true },
+            { ...raw, name: '', label: `${curve.label}, smoothed`, values: smooth, total: undefined },
+        ]
+    })
+}
+
+/** The curves by the chart they belong to, in order. */
+export function grouped(curves: Curve[]): { title: string; unit: string; curves: Curve[] }[] {
+    const groups = new Map<string, Curve[]>()
+    for (const one of curves) {
+        const known = groups.get(one.group)
+        if (known) known.push(one)
+        else groups.set(one.group, [one])
+    }
+    return [...groups].map(([title, members]) => ({ title, unit: members[0]!.unit, curves: members }))
+}
+
+/** Steps at which heads went or came. */
+export const jumpsOf = (timeline: Timeline | undefined): number[] =>
+    (timeline?.marks ?? []).filter((mark) => mark.kind !== 'stable').map((mark) => mark.step)
