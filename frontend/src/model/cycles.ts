@@ -1,0 +1,222 @@
+/** Cycles as a table and as charts across cycles. */
+import type { Line, LineSpec } from '../charts/spec'
+import { duration, percent, perplexity, plain, signed } from './format'
+import { MODELS } from './palette'
+import { interval, measured, recoveredShare, signedInterval } from './story'
+import type { Column } from './table'
+import type { Cycle, Cycles, Measured } from './types'
+
+const ends = (label: string, of: (one: Cycle) => Measured | null): Column<Cycle>['more'] => [
+    [`${label}, low`, (one) => of(one)?.low],
+    [`${label}, high`, (one) => of(one)?.high],
+]
+const figure = (
+    key: string,
+    label: string,
+    of: (one: Cycle) => Measured | null,
+    kind: 'perplexity' | 'difference',
+    title: string,
+): Column<Cycle> => ({
+    key,
+    label,
+    title,
+    number: true,
+    value: (one) => of(one)?.value,
+    text: (one) => measured(of(one), kind === 'perplexity' ? perplexity : signed),
+    note: (one) => (kind === 'perplexity' ? interval(of(one), perplexity) : signedInterval(of(one))),
+    more: ends(label, of),
+})
+const number = (
+    key: string,
+    label: string,
+    value: (one: Cycle) => number | null | undefined,
+    write: (value: number | null | undefined) => string,
+    title?: string,
+): Column<Cycle> => ({
+    key,
+    label,
+    number: true,
+    value,
+    text: (one) => write(value(one)),
+    ...(title && { title }),
+})
+
+const whole = (value: number | null | undefined) => plain(value, 0)
+const all: Column<Cycle>[] = [
+    { key: 'cycle', label: 'Cycle', value: (one) => one.cycle, text: (one) => `Cycle ${one.cycle}` },
+    { key: 'strategy', label: 'Strategy', value: (one) => one.strategy, foreign: true },
+    number('level', 'Level', (one) => one.level, percent, 'Share of the active heads that the cycle prunes'),
+    number('pruned', 'Pruned', (one) => one.pruned, whole),
+    number('grown', 'Grown', (one) => one.grown, whole),
+    number('left', 'Heads left', (one) => one.heads_left, whole),
+    number(
+        'sparsity',
+        'Sparsity',
+        (one) => one.sparsity,
+        (value) => percent(value, 1),
+    ),
+    number('before', 'Loss before', (one) => one.loss_before, plain, 'Validation loss before pruning'),
+    number('after', 'pruned', (one) => one.loss_pruned, plain, 'Validation loss right after pruning'),
+    number('tuned', 'tuned', (one) => one.loss_after, plain, 'Validation loss after fine-tuning'),
+    number(
+        'recovered',
+        'Recovered',
+        recoveredShare,
+        percent,
+        'Share of what pruning cost that fine-tuning brought back',
+    ),
+    figure(
+        'perplexity',
+        'Perplexity',
+        (one) => one.perplexity,
+        'perplexity',
+        'On test text, with its 95 % interval',
+    ),
+    figure(
+        'control',
+        'Control',
+        (one) => one.control_perplexity,
+        'perplexity',
+        'Perplexity of the unpruned model trained as long',
+    ),
+    figure(
+        'impact',
+        'Against baseline',
+        (one) => one.impact,
+        'difference',
+        'Test loss against the baseline, paired, 95 % interval',
+    ),
+    figure(
+        'to_control',
+        'Against control',
+        (one) => one.impact_on_control,
+        'difference',
+        'Test loss against the control, paired, 95 % interval',
+    ),
+    number('steps', 'Steps', (one) => one.training?.steps, whole, 'Steps of fine-tuning'),
+    number(
+        'to_90',
+        'Steps to 90 %',
+        (one) => one.training?.steps_to_90,
+        whole,
+        'Steps until the smoothed training loss had come 90 % of its way down',
+    ),
+    number('speed', 'Tokens/s', (one) => one.training?.tokens_per_second, whole, 'Median while fine-tuning'),
+    number('seconds', 'Time', (one) => one.seconds, duration, 'All phases of the cycle'),
+]
+
+/** The columns in which some cycle has a figure. */
+export const cycleColumns = (cycles: Cycle[]): Column<Cycle>[] =>
+    all.filter(
+        ({ key, value }) =>
+            key === 'cycle' ||
+            cycles.some((one) => {
+                const found = value(one)
+                return (
+                    found !== null && found !== undefined && found !== '' && !(key === 'grown' && found === 0)
+                )
+            }),
+    )
+
+function acrossCycles(
+    cycles: Cycle[],
+    label: string,
+    colour: string,
+    of: (one: Cycle) => Measured | null,
+): Line | null {
+    const found = cycles.flatMap((one) => {
+        const value = of(one)
+        return value ? [{ cycle: one.cycle, value }] : []
+    })
+    if (!found.length) return null
+    const column = (pick: (value: Measured) => number | null) =>
+        Float64Array.from(found, ({ value }) => pick(value) ?? NaN)
+    return {
+        name: label,
+        label,
+        colour,
+        steps: Int32Array.from(found, ({ cycle }) => cycle),
+        values: column((value) => value.value),
+        low: column((value) => value.low),
+        high: column((value) => value.high),
+        points: true,
+    }
+}
+
+const exact = (value: number | null): Measured | null =>
+    value === null ? null : { value, low: null, high: null }
+
+/** Perplexity, cumulative impact, sparsity and validation loss over the cycles; charts without a point are left out. */
+export function cycleCharts({ cycles, baseline }: Cycles): LineSpec[] {
+    const last = cycles.at(-1)?.cycle ?? 1
+    const across = (
+        title: string,
+        unit: string,
+        lines: (Line | null)[],
+        reference?: [number, string],
+    ): LineSpec => ({
+        title,
+        unit,
+        lines: lines.filter((one) => one !== null),
+        references: reference ? [{ value: reference[0], label: reference[1] }] : [],
+        domain: [Math.min(cycles[0]?.cycle ?? 1, 1) - 0.5, last + 0.5],
+        xLabel: 'cycle',
+        height: 200,
+    })
+    const pruned = MODELS.pruned!
+    const control = acrossCycles(cycles, 'control', MODELS.control!, (one) => one.control_perplexity)
+    const first = cycles.find((one) => one.loss_before !== null)?.loss_before
+    return [
+        across(
+            'Perplexity',
+            'test text, 95 % interval',
+            [
+                acrossCycles(cycles, 'pruned', pruned, (one) => one.perplexity),
+                control && { ...control, dash: 'dashed' as const },
+            ],
+            baseline ? [baseline.value, 'baseline'] : undefined,
+        ),
+        across(
+            'Cumulative impact on test loss',
+            'nats per token, 95 % interval',
+            [
+                acrossCycles(cycles, 'against baseline', pruned, (one) => one.impact),
+                acrossCycles(cycles, 'against control', MODELS.control!, (one) => one.impact_on_control),
+            ],
+            [0, 'no change'],
+        ),
+        across(
+            'Validation loss',
+            'nats per token',
+            [
+                acrossCycles(cycles, 'before pruning', MODELS.baseline!, (one) => exact(one.loss_before)),
+                acrossCycles(cycles, 'right after pruning', MODELS.control!, (one) => exact(one.loss_pruned)),
+                acrossCycles(cycles, 'after fine-tuning', pruned, (one) => exact(one.loss_after)),
+            ],
+            first !== undefined && first !== null ? [first, 'baseline'] : undefined,
+        ),
+        across('Sparsity', '% of heads removed', [
+            acrossCycles(cycles, 'sparsity', pruned, (one) => exact(100 * one.sparsity)),
+        ]),
+    ].filter((spec) => spec.lines.length)
+}
+
+export interface GridCell {
+    layer: number
+    head: number
+    /** Cycle in which the head was last pruned; 0 for never. */
+    cycle: number
+    back: boolean
+}
+/** The heads that some cycle took. */
+export function prunedCells(view: Cycles): GridCell[] {
+    const [layers = 0, heads = 0] = view.pruned_in.shape
+    const found: GridCell[] = []
+    for (let layer = 0; layer < layers; layer++)
+        for (let head = 0; head < heads; head++) {
+            const at = layer * heads + head
+            const cycle = view.pruned_in.data[at]!
+            if (cycle > 0) found.push({ layer, head, cycle, back: (view.states.data[at] ?? 0) > 0 })
+        }
+    return found
+}
