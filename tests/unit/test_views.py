@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from neural_plasticity import events as ev
 from neural_plasticity.heads import HeadId, HeadState
@@ -17,7 +15,7 @@ from neural_plasticity.views import palette, story
 from neural_plasticity.views.headgrid import grid_at
 from neural_plasticity.views.overview import overview
 from neural_plasticity.views.results import results_table, verdicts
-from neural_plasticity.views.timeline import thin, timeline
+from neural_plasticity.views.timeline import timeline
 from tests.sample_run import SampleRun, model_figures, write_events
 
 
@@ -110,27 +108,6 @@ def test_samples_line_up_by_prompt_and_keep_gaps(tmp_path: Path) -> None:
     view = story.samples(open_run(write_events(tmp_path / "r", said)))
     assert view.models == ("baseline", "pruned", "other")
     assert [(row.prompt, row.texts) for row in view.rows] == [("a", ("base", "new", None)), ("b", (None, None, "mine"))]
-
-
-values = st.floats(-1e6, 1e6) | st.sampled_from([math.nan, math.inf, -math.inf])
-
-
-@given(st.lists(values, max_size=300), st.integers(5, 60))
-def test_thinning_keeps_the_ends_and_every_extreme(measured: list[float], most: int) -> None:
-    steps, full = np.arange(len(measured)) * 3, np.array(measured)
-    view = thin("loss", steps, full, most)
-    assert view.total == len(measured)
-    assert len(view.steps) <= max(most, 5)
-    assert np.all(np.diff(view.steps) > 0)
-    np.testing.assert_array_equal(view.values, full[view.steps // 3])
-    finite = full[np.isfinite(full)]
-    if len(measured):
-        assert view.steps[0] == steps[0]
-        assert view.steps[-1] == steps[-1]
-        assert np.isfinite(full).all() == np.isfinite(view.values).all()
-    if finite.size:
-        kept = view.values[np.isfinite(view.values)]
-        assert (kept.min(), kept.max()) == (finite.min(), finite.max())
 
 
 def compared(**comparison: float) -> dict[str, dict[str, float]]:

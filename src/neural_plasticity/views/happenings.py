@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -164,5 +165,5 @@ def _pairs(values: Mapping[str, Any], most: int = 12) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, float):
-        return figures.significant(value, 6)
+        return f"{value:.6g}".replace("-", figures.MINUS) if math.isfinite(value) else figures.plain(value)
     return figures.shorten(figures.clean(str(value)[:400]), 100)
