@@ -19,6 +19,8 @@ export type ToKernel =
 export const BEAT_SECONDS = 10
 const SILENT = 2.5 * BEAT_SECONDS * 1000 // without a beat for this long, nobody is there
 const AGAIN = 3_000 // between two requests for what was missed
+const PATIENCE = 8_000 // a kernel that runs a cell answers nothing until it is done
+const HELD = 3_000 // news wait at most this long until the page has taken the sections that came before
 
 async function gunzip(buffer: ArrayBuffer): Promise<ArrayBuffer> {
     const stream = new Blob([buffer]).stream().pipeThrough(new DecompressionStream('gzip'))
@@ -30,6 +32,7 @@ export class NotebookSource implements Source {
     private whole: Promise<Partial<Doc>>
     private arrived: (doc: Partial<Doc>) => void = () => undefined
     private fresh: Partial<Doc> = {} // sections that came with updates and were not fetched yet
+    private allTaken: () => void = () => undefined
     private seq = -1
     private waiting = new Map<string, { done: (value: unknown) => void; failed: (reason: Error) => void }>()
     private asked = 0
@@ -46,21 +49,43 @@ export class NotebookSource implements Source {
     ) {
         this.whole = new Promise((resolve) => (this.arrived = resolve))
         port.onmessage = ({ data }: MessageEvent<FromKernel>) => {
-            this.turn = this.turn.then(() => this.take(data)).catch((error: unknown) => console.error(error))
+            this.heard = performance.now()
+            if (this.told) this.connected?.('live')
+            if (data.type === 'answer') void this.takeAnswer(data)
+            else
+                this.turn = this.turn
+                    .then(() => this.take(data))
+                    .catch((error: unknown) => console.error(error))
         }
     }
 
     async document(sections?: SectionName[]): Promise<Partial<Doc>> {
         if (!sections) {
-            this.fresh = {}
+            this.taken(Object.keys(this.fresh) as SectionName[])
             return this.whole
         }
-        if (sections.every((name) => name in this.fresh)) {
-            const found = Object.fromEntries(sections.map((name) => [name, this.fresh[name]])) as Partial<Doc>
-            for (const name of sections) delete this.fresh[name]
-            return this.fresh.meta ? { meta: this.fresh.meta, ...found } : found
-        }
-        return (await this.ask('document', { sections: sections.join(',') })) as Partial<Doc>
+        const found = this.fresh
+        if (!sections.every((name) => name in found))
+            return (await this.ask('document', { sections: sections.join(',') })) as Partial<Doc>
+        this.taken(sections)
+        return Object.fromEntries(sections.map((name) => [name, found[name]])) as Partial<Doc>
+    }
+
+    /** These sections have reached the page; once all have, the next news may follow. */
+    private taken(names: SectionName[]): void {
+        const { meta, ...left } = this.fresh
+        for (const name of names) if (name !== 'meta') delete left[name]
+        this.fresh = { ...(meta && { meta }), ...left }
+        if (!Object.keys(left).length) this.allTaken()
+    }
+
+    /** Waits for the page: sections and the points that follow them must not overtake each other. */
+    private async handedOver(sections: Partial<Doc>): Promise<void> {
+        if (!Object.keys(sections).some((name) => name !== 'meta')) return
+        await Promise.race([
+            new Promise<void>((done) => (this.allTaken = done)),
+            new Promise<void>((done) => setTimeout(done, HELD)),
+        ])
     }
 
     curve(name: string, first: number, last: number, most: number): Promise<Curve> {
@@ -96,7 +121,18 @@ export class NotebookSource implements Source {
     private ask(path: string, query: Record<string, string | number | null>): Promise<unknown> {
         const id = `${this.name}:${++this.asked}`
         return new Promise((done, failed) => {
-            this.waiting.set(id, { done, failed })
+            const late = setTimeout(() => {
+                this.waiting.delete(id)
+                failed(new Error('the kernel is busy: it answers when its cell has finished'))
+            }, PATIENCE)
+            const settle = (how: () => void) => {
+                clearTimeout(late)
+                how()
+            }
+            this.waiting.set(id, {
+                done: (value) => settle(() => done(value)),
+                failed: (reason) => settle(() => failed(reason)),
+            })
             this.send({ type: 'ask', id, path, query })
         })
     }
@@ -106,22 +142,21 @@ export class NotebookSource implements Source {
     }
 
     private async take(message: FromKernel): Promise<void> {
-        this.heard = performance.now()
-        if (this.told) this.connected?.('live')
         if (message.type === 'snapshot') await this.takeSnapshot(message.buffer)
         else if (message.type === 'update') await this.takeUpdate(message)
-        else if (message.type === 'answer') await this.takeAnswer(message)
     }
 
     private async takeSnapshot(buffer: ArrayBuffer): Promise<void> {
         const doc = unpack(await gunzip(buffer)) as Doc
         if (doc.meta.seq === this.seq) return // the one that is shown, sent again
-        this.fresh = {}
         this.whole = Promise.resolve(doc)
         this.arrived(doc)
         if (!this.told) return
         this.seq = doc.meta.seq
+        this.fresh = doc
+        const taken = this.handedOver(doc)
         this.told(resetTo(doc))
+        await taken
     }
 
     private async takeUpdate(message: {
@@ -133,16 +168,22 @@ export class NotebookSource implements Source {
         if (!this.told || message.update.seq < this.seq) return
         if (message.after !== this.seq) return this.greet() // something was missed: a snapshot will follow
         this.seq = message.update.seq
-        Object.assign(this.fresh, sections)
+        this.fresh = { ...this.fresh, ...sections }
+        const taken = this.handedOver(sections)
         this.told(message.update)
+        await taken
     }
 
     private async takeAnswer(message: { id: string; buffer?: ArrayBuffer; error?: string }): Promise<void> {
         const asked = this.waiting.get(message.id)
         if (!asked) return // another page's
         this.waiting.delete(message.id)
-        if (message.buffer) asked.done(unpack(await gunzip(message.buffer)))
-        else asked.failed(new Error(message.error ?? 'the kernel gave no answer'))
+        try {
+            if (!message.buffer) throw new Error(message.error ?? 'the kernel gave no answer')
+            asked.done(unpack(await gunzip(message.buffer)))
+        } catch (problem) {
+            asked.failed(problem instanceof Error ? problem : new Error(String(problem)))
+        }
     }
 }
 
