@@ -1,0 +1,162 @@
+/** Lifelines on a canvas: rows, vertical lines, the axis of steps. */
+import { ADDED as ADDED_INK, REGROWN as REGROWN_INK } from '../model/palette'
+import { ABSENT, ADDED, PRUNED, REGROWN } from '../model/types'
+import { hatch, type Ink } from './ink.svelte'
+import { raster, ticks, xOf, type Plan, type Row, type Shade, type Stretch, type Upright } from './lifelines'
+
+/** Paints `rows` from the top of the context down. */
+export function paintRows(
+    context: CanvasRenderingContext2D,
+    plan: Plan,
+    rows: Row[],
+    shade: Shade | null,
+    ink: Ink,
+    labels: (row: Row, index: number) => string,
+    grouped = false,
+): void {
+    const { left, width, rowHeight } = plan
+    const bar = Math.max(rowHeight - (rowHeight >= 12 ? 3 : 1), 1)
+    context.font = `${Math.min(11, Math.max(rowHeight - 1, 8))}px ${ink.font}`
+    context.textAlign = 'right'
+    context.textBaseline = 'middle'
+    context.fillStyle = ink.muted
+    rows.forEach((row, at) => {
+        const label = labels(row, at)
+        if (label) context.fillText(label, left - 8, (at + 0.5) * rowHeight)
+    })
+    context.save()
+    context.beginPath()
+    context.rect(left, 0, width, rows.length * rowHeight)
+    context.clip()
+    const pattern = hatch(context, ink, 4)
+    rows.forEach((row, at) => paintGround(context, plan, row, at * rowHeight, bar, ink))
+    if (shade && shade.columns.length && rows.length) {
+        const small = document.createElement('canvas')
+        small.width = shade.columns.length
+        small.height = rows.length
+        const brush = small.getContext('2d')
+        const image = brush?.createImageData(small.width, small.height)
+        if (brush && image) {
+            raster(rows, shade, new Uint32Array(image.data.buffer))
+            brush.putImageData(image, 0, 0)
+            context.imageSmoothingEnabled = false
+            rows.forEach((_, at) =>
+                context.drawImage(small, 0, at, small.width, 1, left, at * rowHeight, width, bar),
+            )
+        }
+    }
+    rows.forEach((row, at) => paintStates(context, plan, row, at * rowHeight, bar, ink, pattern))
+    context.restore()
+    if (!grouped) return
+    context.fillStyle = ink.muted
+    rows.forEach((row, at) => {
+        if (at && rows[at - 1]!.layer !== row.layer)
+            context.fillRect(left - 44, at * rowHeight - 1, width + 44, 1)
+    })
+}
+
+function extent(plan: Plan, one: Stretch): [number, number] {
+    const from = Math.max(xOf(plan, one.first), plan.left)
+    const to = Math.min(
+        one.end === null ? plan.left + plan.width : xOf(plan, one.end),
+        plan.left + plan.width,
+    )
+    return [from, Math.max(to - from, 0)]
+}
+
+/** Pale, with a dashed line: what lived and was not measured yet. */
+function paintGround(
+    context: CanvasRenderingContext2D,
+    plan: Plan,
+    row: Row,
+    y: number,
+    bar: number,
+    ink: Ink,
+): void {
+    for (const one of row.stretches) {
+        if (one.state <= PRUNED) continue
+        const [x, width] = extent(plan, one)
+        context.fillStyle = ink.faint
+        context.fillRect(x, y, width, bar)
+        context.strokeStyle = ink.line
+        context.lineWidth = 1
+        context.setLineDash([3, 3])
+        context.beginPath()
+        context.moveTo(x, Math.floor(y + bar / 2) + 0.5)
+        context.lineTo(x + width, Math.floor(y + bar / 2) + 0.5)
+        context.stroke()
+        context.setLineDash([])
+    }
+}
+
+function paintStates(
+    context: CanvasRenderingContext2D,
+    plan: Plan,
+    row: Row,
+    y: number,
+    bar: number,
+    ink: Ink,
+    pattern: CanvasPattern | string,
+): void {
+    for (const one of row.stretches) {
+        const [x, width] = extent(plan, one)
+        if (!width) continue
+        if (one.state === ABSENT) context.clearRect(x, y, width, bar + 1)
+        else if (one.state === PRUNED) {
+            context.fillStyle = pattern
+            context.fillRect(x, y, width, bar)
+        }
+        if (one.state === REGROWN || one.state === ADDED) {
+            context.strokeStyle = one.state === REGROWN ? REGROWN_INK : ADDED_INK
+            context.lineWidth = bar < 6 ? 1 : 1.5
+            context.strokeRect(x + 0.5, y + 0.5, Math.max(width - 1, 1), bar - 1)
+            if (one.state === ADDED && bar >= 9)
+                context.strokeRect(x + 2.5, y + 2.5, Math.max(width - 5, 1), bar - 5)
+        }
+        if (one.end !== null || one.state !== PRUNED) continue
+        context.fillStyle = ink.muted
+        context.fillRect(x, y, 1, bar)
+    }
+}
+
+export function paintUprights(
+    context: CanvasRenderingContext2D,
+    plan: Plan,
+    lines: Upright[],
+    height: number,
+    ink: Ink,
+): void {
+    for (const one of lines) {
+        if (one.step < plan.first || one.step > plan.last) continue
+        const x = Math.round(xOf(plan, one.step)) + 0.5
+        context.strokeStyle = one.colour || ink.muted
+        context.setLineDash(one.dashed ? [4, 3] : [])
+        context.lineWidth = 1
+        context.beginPath()
+        context.moveTo(x, 0)
+        context.lineTo(x, height)
+        context.stroke()
+    }
+    context.setLineDash([])
+}
+
+export function paintAxis(context: CanvasRenderingContext2D, plan: Plan, lines: Upright[], ink: Ink): void {
+    context.font = `11px ${ink.font}`
+    context.textBaseline = 'alphabetic'
+    context.fillStyle = ink.muted
+    context.textAlign = 'right'
+    context.fillText('step', plan.left - 8, 30)
+    context.textAlign = 'center'
+    for (const step of ticks(plan.first, plan.last, plan.width / 90)) {
+        const x = Math.min(Math.max(xOf(plan, step), plan.left + 4), plan.left + plan.width - 16)
+        context.fillText(step.toLocaleString('en-US'), x, 30)
+    }
+    context.textAlign = 'left'
+    let free = -Infinity
+    for (const one of lines) {
+        const x = xOf(plan, one.step)
+        if (!one.label || x < plan.left - 1 || x > plan.left + plan.width || x < free) continue
+        context.fillText(one.label, x + 3, 12)
+        free = x + context.measureText(one.label).width + 12
+    }
+}
