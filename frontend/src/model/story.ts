@@ -1,6 +1,6 @@
 /** Sentences and plain rows that the story panels show, made of the document and of nothing else. */
 import { between, percent, plain, plural, signed, significant } from './format'
-import type { AllSamples, Cycle, Measured, Recovery, Setting, Stable, Warmup } from './types'
+import type { AllSamples, Cycle, Log, Measured, RawEvents, Recovery, Setting, Stable, Warmup } from './types'
 
 const lower = (text: string) => text.charAt(0).toLowerCase() + text.slice(1)
 const upper = (text: string) => text.charAt(0).toUpperCase() + text.slice(1)
@@ -202,4 +202,37 @@ export function filteredSettings(settings: Setting[], search: string): Setting[]
             pairs: pairs.filter(([name, value]) => `${name} ${value}`.toLowerCase().includes(wanted)),
         }))
         .filter(({ pairs }) => pairs.length)
+}
+
+// ---- log and events
+
+export type LogLine = Log['lines'][number]
+export type RawEvent = RawEvents['rows'][number]
+export const LEVELS = ['debug', 'info', 'warning', 'error']
+
+/** Lines from this level on that contain the text; a level nobody knows counts as info. */
+export function logLines(lines: LogLine[], least: string, search: string): LogLine[] {
+    const wanted = search.trim().toLowerCase()
+    const rank = (level: string) => (LEVELS.includes(level) ? LEVELS.indexOf(level) : 1)
+    const from = rank(least)
+    if (!from && !wanted) return lines
+    return lines.filter(
+        (line) => rank(line.level) >= from && (!wanted || line.message.toLowerCase().includes(wanted)),
+    )
+}
+
+/** Events of one kind, newest first, of those in the document and those that were asked for further back. */
+export function mergedEvents(newer: RawEvent[], older: RawEvent[], kind: string): RawEvent[] {
+    const found = new Map<number, RawEvent>()
+    for (const rows of [older, newer])
+        for (const row of rows) if (!kind || row.kind === kind) found.set(row.seq, row)
+    return [...found.values()].sort((a, b) => b.seq - a.seq)
+}
+
+/** Time of day as 24 hours, local to the reader. */
+export function clockTime(seconds: number): string {
+    const at = new Date(seconds * 1000)
+    if (Number.isNaN(at.getTime())) return '–'
+    const two = (value: number) => String(value).padStart(2, '0')
+    return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`
 }

@@ -1,4 +1,5 @@
 /** Rows and columns of a table: how they sort and how they are written as CSV. */
+import { csv } from '../charts/export'
 
 export type CellValue = number | string | boolean | null | undefined
 export interface Column<Row> {
@@ -48,19 +49,15 @@ export function nextOrder(order: Order | null, key: string): Order | null {
     return order.descending ? null : { key, descending: true }
 }
 
-function field(value: CellValue): string {
-    if (value === null || value === undefined) return ''
-    if (typeof value !== 'string') return String(value)
-    // A spreadsheet runs what begins like a formula: text from outside must not.
-    const safe = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value
-    return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe
-}
-
+/** Every column in full precision; what a column has more (ends of an interval) beside it. */
 export function toCsv<Row>(rows: Row[], columns: Column<Row>[]): string {
     const fields = columns.flatMap((one) => [
         [one.label, one.value] as const,
         ...(one.more ?? []).map(([label, value]) => [label, value] as const),
     ])
-    const lines = rows.map((row) => fields.map(([, value]) => field(value(row))).join(','))
-    return [fields.map(([label]) => field(label)).join(','), ...lines, ''].join('\r\n')
+    const known = (value: CellValue) => (typeof value === 'boolean' ? String(value) : value)
+    return csv([
+        fields.map(([label]) => label),
+        ...rows.map((row) => fields.map(([, value]) => known(value(row)))),
+    ])
 }
