@@ -1,20 +1,26 @@
-"""The page as a file: self-contained, strictly escaped, and never at a loss when something is missing."""
+"""The page as a file: what it carries equals the record, it asks for nothing, and what came from outside is text."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
 import math
 import re
+import zlib
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from neural_plasticity import events as ev
-from neural_plasticity.errors import RecordError
+from neural_plasticity.errors import InputError, RecordError
 from neural_plasticity.heads import HeadId
-from neural_plasticity.record import open_run
-from neural_plasticity.render.page import write_page
+from neural_plasticity.record import Run, open_run
+from neural_plasticity.render.page import assets, read_page, write_page
+from neural_plasticity.render.page.document import META, SECTIONS
 from tests.sample_run import HOSTILE, SampleRun, write_events
 
 VOID = {"meta", "link"}  # never closed in HTML
@@ -22,148 +28,97 @@ LOADING = {"src", "srcset", "href", "xlink:href", "data", "action", "poster", "b
 
 
 class Page(HTMLParser):
-    """What a browser would make of the file: elements, what it would load, and the text."""
+    """What a browser would make of the file before any script runs: elements, what it would load, and the text."""
 
     def __init__(self, source: str) -> None:
         super().__init__(convert_charrefs=True)
+        self.source = source
         self.tags: list[str] = []
         self.loads: list[str] = []
         self.handlers: list[str] = []
-        self.classes: list[str] = []
+        self.policy = ""
+        self.blocks: dict[str, str] = {}  # script elements by id ("" for the one that runs)
         self.open: list[str] = []
         self.text = ""
+        self._script: str | None = None
         self.feed(source)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = {name: value or "" for name, value in attrs}
         self.tags.append(tag)
-        self.classes += [value or "" for name, value in attrs if name == "class"]
-        self.loads += [value or "" for name, value in attrs if name in LOADING]
-        self.handlers += [name for name, _ in attrs if name.startswith("on")]
+        self.loads += [value for name, value in named.items() if name in LOADING]
+        self.handlers += [name for name in named if name.startswith("on")]
+        if named.get("http-equiv") == "Content-Security-Policy":
+            self.policy = named["content"]
+        if tag == "script":
+            self._script = named.get("id", "")
         if tag not in VOID:
             self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open, f"</{tag}> closes nothing"
         assert self.open.pop() == tag
+        self._script = None
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        if self._script is not None:
+            self.blocks[self._script] = data
+        elif self.open[-1:] != ["style"]:
+            self.text += data
 
 
-def page_of(run_dir: Path) -> tuple[Page, str]:
+def page_of(run_dir: Path) -> tuple[Page, dict[str, Any]]:
     with open_run(run_dir) as run:
-        source = write_page(run, run_dir / "dashboard.html").read_text(encoding="utf-8")
-    page = Page(source)
+        path = write_page(run, run_dir / "dashboard.html")
+    page = Page(path.read_text(encoding="utf-8"))
     assert page.open == []
-    return page, source
+    return page, read_page(path)
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, str]:
-    return page_of(write_events(tmp_path_factory.mktemp("page") / "run", SampleRun().events()))
+def sample_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_events(tmp_path_factory.mktemp("page") / "run", SampleRun().events())
 
 
-def test_nothing_is_loaded_and_nothing_runs(sample: tuple[Page, str]) -> None:
-    page, source = sample
+@pytest.fixture(scope="module")
+def sample(sample_dir: Path) -> tuple[Page, dict[str, Any]]:
+    return page_of(sample_dir)
+
+
+def inflated(block: str) -> bytes:
+    return zlib.decompress(base64.b64decode(block), -zlib.MAX_WBITS)
+
+
+# The file --------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_loaded_and_only_our_two_scripts_may_run(sample: tuple[Page, dict[str, Any]]) -> None:
+    page, _ = sample
     assert page.loads == ["data:,"]
-    assert "script" not in page.tags
     assert page.handlers == []
-    assert not re.search(r"@import|url\((?!#)", source)
-    assert "default-src 'none'" in source
-
-
-def test_hostile_text_is_text(sample: tuple[Page, str]) -> None:
-    page, source = sample
-    assert "alert" not in source.replace("&#34;", '"').split("<body>")[0]
-    assert HOSTILE.replace("\x1b", "␛") in page.text
-    assert "\x1b" not in source
-
-
-def test_every_outside_string_is_escaped(tmp_path: Path) -> None:
-    bad = '"><img src=x onerror=alert(1)></style></title>{{ 7*7 }}\x00\ud800\u202e'
-    events = [
-        ev.RunStarted(name=bad, shape=(1, 2), config={bad: bad}, model={"name": bad}, data={bad: [bad]}),
-        ev.PhaseStarted(phase=bad, cycle=1),
-        ev.StepMetrics(phase=bad, metrics={"loss": 1.0, bad: 2.0}),
-        ev.HeadScores(step=1, phase=bad, scores={bad: np.ones((1, 2))}),
-        ev.HeadsPruned(step=2, heads=(HeadId(0, 1),), strategy=bad, rule=bad, reasons={"0.1": bad}),
-        ev.TextSample(step=2, prompt=bad, text=bad, model=bad),
-        ev.Evaluation(step=3, results={"baseline": {"loss": bad}, bad: {bad: 1}}),
-        ev.LogLine(step=3, message=bad, level="warning"),
-        ev.RunEnded(step=3, state="failed", reason=bad),
+    assert set(page.blocks) == {"npd-app", "npd-data", ""}
+    rules = dict(rule.strip().split(" ", 1) for rule in page.policy.split(";"))
+    assert rules["default-src"] == rules["connect-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+    scripts = (page.blocks[""].encode(), inflated(page.blocks["npd-app"]))
+    assert rules["script-src"].split() == [
+        f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode()}'" for script in scripts
     ]
-    page, source = page_of(write_events(tmp_path / "run", events))
-    assert "img" not in page.tags
-    assert page.handlers == []
-    assert page.loads == ["data:,"]
-    assert "49" not in page.text
-    assert "\x00" not in source
-    assert page.text.count("onerror=alert(1)") >= 8
+    assert inflated(page.blocks["npd-app"]).decode() == assets.asset(assets.SCRIPT)
+    assert page.tags.index("meta", page.tags.index("meta") + 1) < page.tags.index("script")  # charset, then the policy
 
 
-def test_the_page_says_what_happened(sample: tuple[Page, str]) -> None:
-    text = re.sub(r"\s+", " ", sample[0].text)
-    for said in (
-        "Simulated.", "sample-run", "finished", "No measurable difference in loss to the baseline",
-        "12 pruned", "1 regrown", "Cycle 2: 6 heads pruned by gradient", "rank 1 of 48", "model_name", "baseline",
-    ):  # fmt: skip
+def test_the_built_style_sheet_cannot_end_its_element_or_load_anything() -> None:
+    style = assets.asset(assets.STYLE)
+    assert "</" not in style
+    assert not re.search(r"@import|url\((?!['\"]?(#|data:))", style)
+
+
+def test_it_says_where_the_run_stands_before_any_script_runs(sample: tuple[Page, dict[str, Any]]) -> None:
+    text = sample[0].text
+    for said in ("sample-run", "finished", "Simulated.", "perplexity", "6.58", "25 %", "need JavaScript"):
         assert said in text, said
-    classes = sample[0].classes
-    assert classes.count("cell pruned") == 12 + 1  # one more in the legend
-    assert classes.count("cell hatch") == 12 + 1
-    assert classes.count("cell regrown") == 1 + 1
-    assert classes.count("cell active") == 35
-
-
-def started(shape: tuple[int, int] = (2, 2)) -> ev.RunStarted:
-    return ev.RunStarted(name="r", shape=shape, config={})
-
-
-@pytest.mark.parametrize(
-    ("events", "said"),
-    [
-        ([], "Nothing happened yet"),
-        ([started()], "Not evaluated yet"),
-        ([ev.LogLine(message="only a line")], "only a line"),
-        ([started((0, 0))], "The run has not said how many layers"),
-        ([ev.PhaseStarted(phase="warmup")], "No loss was recorded."),
-        ([started(), ev.Evaluation(results={})], "Not evaluated yet"),
-        ([started(), ev.RunEnded(state="failed", reason="loss is NaN at step 7")], "loss is NaN at step 7"),
-    ],
-)
-def test_what_is_missing_is_said(events: list[ev.Event], said: str, tmp_path: Path) -> None:
-    page, _ = page_of(write_events(tmp_path / "run", events))
-    assert said in page.text
-
-
-@pytest.mark.parametrize("losses", [[math.nan] * 4, [1.0, math.nan, math.inf, 2.0], [5.0], [3.0, 3.0], [1e300, -1e300]])
-def test_losses_of_any_kind_are_drawn(losses: list[float], tmp_path: Path) -> None:
-    events = [ev.StepMetrics(step=step, metrics={"loss": loss}) for step, loss in enumerate(losses)]
-    page, source = page_of(write_events(tmp_path / "run", [started(), *events]))
-    assert page.classes.count("broken") == 2 * sum(not math.isfinite(loss) for loss in losses)  # wide and narrow
-    assert not re.search(r'(d|x|y|at)="[^"]*(nan|inf)', source)
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (40, 50), (1, 64), (96, 1)])
-def test_models_of_any_size_are_drawn(shape: tuple[int, int], tmp_path: Path) -> None:
-    run = SampleRun(layers=shape[0], heads=shape[1], warmup_steps=5, tuning_steps=5)
-    page, _ = page_of(write_events(tmp_path / "run", run.events()))
-    cells = [name for name in page.classes if name.startswith("cell ") and "hatch" not in name]
-    assert len(cells) >= shape[0] * shape[1]
-
-
-def test_a_long_run_is_thinned_and_says_so(tmp_path: Path) -> None:
-    events = [ev.StepMetrics(step=step, metrics={"loss": 2.0 + (step == 4_321)}) for step in range(9_000)]
-    page, source = page_of(write_events(tmp_path / "run", [started(), *events]))
-    assert "of 9,000 points, extremes kept" in page.text
-    assert ">3.0<" in source  # the one spike stretches the axis
-    assert len(source) < 200_000
+    assert "<title>sample-run · finished</title>" in sample[0].source
 
 
 def test_a_directory_gets_dashboard_html_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -177,3 +132,226 @@ def test_a_page_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     run_dir = write_events(tmp_path / "run", [started()])
     with pytest.raises(RecordError, match=r"^[^\n]*the page cannot be written there[^\n]*$"):
         write_page(open_run(run_dir), run_dir / "run.sqlite" / "dashboard.html")
+
+
+def test_another_file_is_no_page(tmp_path: Path) -> None:
+    (tmp_path / "x.html").write_text("<p>something</p>")
+    with pytest.raises(RecordError, match="expected a dashboard page"):
+        read_page(tmp_path / "x.html")
+
+
+def test_an_installation_without_its_front_end_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assets.asset.cache_clear()
+    monkeypatch.setattr(assets, "STATIC", tmp_path)
+    with pytest.raises(InputError, match=r"^[^\n]*front end is missing[^\n]*$"):
+        assets.asset(assets.SCRIPT)
+
+
+# What it carries -------------------------------------------------------------------------------------------------
+
+
+def test_every_section_is_there_as_of_the_last_event(sample: tuple[Page, dict[str, Any]], sample_dir: Path) -> None:
+    _, document = sample
+    assert list(document) == [META, *SECTIONS]
+    with open_run(sample_dir) as run:
+        assert document[META]["seq"] == run.last_seq
+        assert document[META]["notes"] == []
+        assert document[META]["simulated"]
+
+
+def test_curves_are_the_record_s_bit_by_bit(sample: tuple[Page, dict[str, Any]], sample_dir: Path) -> None:
+    with open_run(sample_dir) as run:
+        names = run.metrics()
+        assert sorted(one["name"] for one in sample[1]["curves"]["series"]) == sorted(names)
+        for one in sample[1]["curves"]["series"]:
+            steps, values = run.series(one["name"])
+            np.testing.assert_array_equal(one["steps"], steps)
+            assert one["values"].tobytes() == values.tobytes()
+
+
+def test_heads_and_decisions_are_the_record_s(sample: tuple[Page, dict[str, Any]], sample_dir: Path) -> None:
+    heads = sample[1]["heads"]
+    with open_run(sample_dir) as run:
+        for step, grid in zip(heads["states"]["steps"], heads["states"]["grids"], strict=True):
+            np.testing.assert_array_equal(grid, run.heads(int(step)))
+        for criterion in heads["criteria"]:
+            for step, grid in zip(criterion["steps"], criterion["values"], strict=True):
+                np.testing.assert_array_equal(grid, run.scores(criterion["name"], int(step)).astype(np.float32))
+        for shown, event in zip(heads["decisions"], run.decisions(), strict=True):
+            assert [HeadId(*head) for head in shown["heads"].tolist()] == list(event.heads)
+            assert shown["reasons"] == event.reasons
+            assert (shown["loss_before"], shown["loss_after"]) == (event.loss_before, event.loss_after)
+
+
+def test_texts_are_the_record_s(sample: tuple[Page, dict[str, Any]], sample_dir: Path) -> None:
+    with open_run(sample_dir) as run:
+        expected = [(one.step, one.model, one.prompt.replace("\x1b", "␛"), one.text) for one in run.samples()]
+    rows = sample[1]["samples"]["rows"]
+    assert [(one["step"], one["model"], one["prompt"], one["text"]) for one in rows] == expected
+
+
+# From outside ----------------------------------------------------------------------------------------------------
+
+
+def test_hostile_text_is_data(sample: tuple[Page, dict[str, Any]]) -> None:
+    page, document = sample
+    assert "alert" not in page.source
+    assert HOSTILE.replace("\x1b", "␛") in {one["prompt"] for one in document["samples"]["rows"]}
+
+
+BAD = '"><img src=x onerror=alert(1)></style></title></script>{{ 7*7 }}${x}\x00\x1b[2J\ud800\u202e'
+
+
+def test_every_string_from_outside_stays_text(tmp_path: Path) -> None:
+    events = [
+        ev.RunStarted(name=BAD, shape=(1, 2), config={BAD: BAD}, model={"name": BAD}, data={BAD: [BAD]}),
+        ev.PhaseStarted(phase=BAD, cycle=1),
+        ev.StepMetrics(phase=BAD, metrics={"loss": 1.0, BAD: 2.0}),
+        ev.HeadScores(step=1, phase=BAD, scores={BAD: np.ones((1, 2))}),
+        ev.HeadsPruned(step=2, heads=(HeadId(0, 1),), strategy=BAD, rule=BAD, reasons={"0.1": BAD, BAD: BAD}),
+        ev.HeadsGrown(step=2, heads=(HeadId(0, 1),), strategy=BAD, rule=BAD, reasons={"0.1": BAD}),
+        ev.TextSample(step=2, prompt=BAD, text=BAD, model=BAD, metrics={BAD: 1.0}),
+        ev.AttentionMaps(step=2, prompt=BAD, tokens=(BAD, BAD), maps=np.ones((1, 2, 2, 2)), model=BAD),
+        ev.Evaluation(step=3, results={"baseline": {"loss": BAD}, BAD: {BAD: 1}}),
+        ev.LogLine(step=3, message=BAD, level="warning"),
+        ev.Annotation(step=3, tags=(BAD,), note=BAD),
+        ev.RunEnded(step=3, state="failed", reason=BAD),
+    ]
+    page, document = page_of(write_events(tmp_path / "run", events))
+    assert "img" not in page.tags
+    assert page.handlers == []
+    assert page.loads == ["data:,"]
+    assert set(page.blocks) == {"npd-app", "npd-data", ""}
+    assert "onerror=alert(1)" in page.text
+    assert html.unescape(page.source).count("7*7") == page.source.count("7*7") > 0
+    found = list(strings(document))
+    assert len([one for one in found if "onerror=alert(1)" in one]) > 25
+    assert not [one for one in found if not one.replace("\n", "").replace("\t", "").isprintable()]
+
+
+def strings(value: Any) -> Any:
+    """Every string in a document, names included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            yield name
+            yield from strings(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from strings(one)
+
+
+# Runs of any kind ------------------------------------------------------------------------------------------------
+
+
+def started(shape: tuple[int, int] = (2, 2)) -> ev.RunStarted:
+    return ev.RunStarted(name="r", shape=shape, config={})
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [],
+        [started()],
+        [started((0, 0))],
+        [ev.LogLine(message="only a line")],
+        [ev.PhaseStarted(phase="warmup")],
+        [started(), ev.Evaluation(results={})],
+        [ev.StepMetrics(step=5, metrics={})],
+        [started(), ev.RunEnded(state="failed", reason="loss is NaN at step 7")],
+        [started((0, 0)), ev.HeadScores(scores={"mine": np.ones((3, 4))})],
+        [ev.HeadScores(scores={"mine": np.ones((3, 4)), "flat": np.ones(3), "none": np.ones((0, 0))})],
+        [ev.HeadsPruned(heads=(HeadId(3, 1),), strategy="")],
+        [ev.HeadsGrown(heads=(HeadId(0, 0),), origin="added")],
+        [ev.HeadsPruned(step=9, heads=(), strategy="x"), ev.HeadsPruned(step=3, heads=(HeadId(0, 0),), strategy="x")],
+        [started(), ev.AttentionMaps(prompt="", tokens=(), maps=np.ones((2, 2, 0, 0)))],
+        [started(), ev.AttentionMaps(prompt="p", tokens=("a",), maps=np.full((2, 2, 3, 3), np.nan))],
+    ],
+)  # fmt: skip
+def test_what_is_missing_does_not_break_the_page(events: list[ev.Event], tmp_path: Path) -> None:
+    page, document = page_of(write_events(tmp_path / "run", events))
+    assert list(document) == [META, *SECTIONS]
+    assert document["overview"]["name"] in page.text
+
+
+@pytest.mark.parametrize("losses", [[math.nan] * 4, [1.0, math.nan, math.inf, 2.0], [5.0], [1e300, -1e300, 1e308]])
+def test_losses_of_any_kind_arrive(losses: list[float], tmp_path: Path) -> None:
+    events = [ev.StepMetrics(step=step, metrics={"loss": loss}) for step, loss in enumerate(losses)]
+    _, document = page_of(write_events(tmp_path / "run", [started(), *events]))
+    np.testing.assert_array_equal(document["curves"]["series"][0]["values"], losses)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (40, 50), (1, 64), (96, 1)])
+def test_models_of_any_size_arrive(shape: tuple[int, int], tmp_path: Path) -> None:
+    run = SampleRun(layers=shape[0], heads=shape[1], warmup_steps=5, tuning_steps=5)
+    _, document = page_of(write_events(tmp_path / "run", run.events()))
+    assert tuple(document["heads"]["shape"]) == shape
+    assert document["heads"]["states"]["grids"].shape[1:] == shape
+
+
+def test_a_long_run_is_thinned_and_says_so(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=30_000)
+    values[[4_321, 20_000]] = 50.0, math.nan
+    events = [ev.StepMetrics(step=step, metrics={"loss": value}) for step, value in enumerate(values.tolist())]
+    _, document = page_of(write_events(tmp_path / "run", [started(), *events]))
+    (loss,) = document["curves"]["series"]
+    assert (len(loss["steps"]), loss["total"], document["curves"]["exact"]) == (20_000, 30_000, False)
+    np.testing.assert_array_equal(loss["values"], values[loss["steps"]])
+    assert {0, 4_321, 20_000, 29_999} <= set(loss["steps"].tolist())
+    assert any("20,000 of 30,000 points" in note for note in document[META]["notes"])
+
+
+def large() -> list[ev.Event]:
+    """48 × 32 heads, measured 300 times by two criteria, with two decisions and attention of 64 tokens."""
+    rng = np.random.default_rng(0)
+    shape = (48, 32)
+    events: list[ev.Event] = [started(shape)]
+    for step in range(300):
+        events.append(ev.HeadScores(step=step, scores={"gradient": rng.random(shape), "entropy": rng.random(shape)}))
+        if step in (100, 200):
+            gone = (HeadId(step % 48, 3),)
+            events.append(ev.HeadsPruned(step=step, heads=gone, strategy="gradient", score=rng.random(shape)))
+            events.append(
+                ev.AttentionMaps(step=step, prompt="p", tokens=("t",) * 64, maps=rng.random((*shape, 64, 64)))
+            )
+    return events
+
+
+def test_a_large_model_stays_within_bounds_and_says_what_is_left_out(tmp_path: Path) -> None:
+    run_dir = write_events(tmp_path / "run", large())
+    _, document = page_of(run_dir)
+    assert (run_dir / "dashboard.html").stat().st_size < 8_000_000
+    steps = document["heads"]["criteria"][0]["steps"].tolist()
+    assert {0, 100, 101, 200, 201, 299} <= set(steps)
+    assert "of 300 measurements" in document["heads"]["thinned"]
+    maps = document["attention"]["prompts"][0]["takes"][0]["maps"]
+    assert maps.shape[1:] == (64, 64)
+    assert "of 1,536 heads" in document["attention"]["thinned"]
+    assert {note.split(":")[0] for note in document[META]["notes"]} >= {"Head scores"}
+
+
+def test_megabytes_of_text_are_cut_and_the_cut_is_said(tmp_path: Path) -> None:
+    long = "<b>" + "x" * 1_000_000
+    events = [
+        ev.RunStarted(name=long, shape=(1, 1), config={long: long}),
+        *(ev.TextSample(prompt=long, text=long) for _ in range(200)),
+        *(ev.LogLine(message=long) for _ in range(20)),
+        ev.RunEnded(state="failed", reason=long),
+    ]
+    run_dir = write_events(tmp_path / "run", events)
+    page, document = page_of(run_dir)
+    assert (run_dir / "dashboard.html").stat().st_size < 1_500_000
+    assert len(page.text) < 5_000
+    assert document["log"]["lines"][0]["message"].endswith("… (1,000,003 characters)")
+    assert document["samples"]["left_out"] > 0
+
+
+def test_the_document_of_an_open_run_can_be_asked_for_by_section(sample_dir: Path) -> None:
+    from neural_plasticity.render.page.document import LIVE, document
+
+    run: Run
+    with open_run(sample_dir) as run:
+        assert list(document(run, ["growth", "meta", "growth"], LIVE)) == ["meta", "growth"]
+        with pytest.raises(RecordError, match="section 'nonsense': expected one of meta, overview"):
+            document(run, ["nonsense"])

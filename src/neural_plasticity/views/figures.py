@@ -6,6 +6,7 @@ Minus is the true minus sign, missing values are an en dash, NaN and infinities 
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -147,11 +148,17 @@ def clean(text: str) -> str:
 
 def visible(text: str) -> str:
     """As `clean`, with line breaks and tabs kept: for places that show several lines."""
-    return "".join(_visible(char) for char in text.replace("\r\n", "\n"))
+    if text.isprintable():
+        return text
+    return _UNUSUAL.sub(_visible, text.replace("\r\n", "\n"))
 
 
-def _visible(char: str) -> str:
-    if char in "\n\t" or char.isprintable():
+_UNUSUAL = re.compile(r"[^\n\t -~]")  # everything else is looked at one by one, in Python
+
+
+def _visible(found: re.Match[str]) -> str:
+    char = found[0]
+    if char.isprintable():
         return char
     category = unicodedata.category(char)
     if category == "Cc":

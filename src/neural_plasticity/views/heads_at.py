@@ -19,16 +19,15 @@ def states_at(run: Run, step: int | None = None, up_to_cycle: int | None = None)
 
     The grid is as large as the run's heads ever need.
     """
-    if run.started is None:
-        return None
     decisions = run.decisions()
+    start = run.shape if run.started is not None else (0, 0)
     kept = [
         one
         for one in decisions
         if (step is None or one.step <= step) and (up_to_cycle is None or one.cycle <= up_to_cycle)
     ]
-    largest = head_states(run.shape, decisions, None).shape
-    grid = fitted(head_states(run.shape, kept, None), largest, np.int8(-1))
+    largest = head_states(start, decisions, None).shape
+    grid = fitted(head_states(start, kept, None), largest, np.int8(-1))
     return grid if grid.size else None
 
 
