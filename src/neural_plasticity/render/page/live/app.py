@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from neural_plasticity.errors import NeuralPlasticityError, RecordError
 from neural_plasticity.render.page.document import META, SECTIONS
-from neural_plasticity.render.page.live.guard import Access, Guard, refusal
+from neural_plasticity.render.page.live.guard import refusal
 from neural_plasticity.render.page.live.registry import Registry, Watched
 from neural_plasticity.render.page.live.runs import HERE
 from neural_plasticity.render.page.live.shell import asset_of, shell
@@ -38,8 +36,8 @@ class BadQueryError(ValueError):
     """A query parameter that cannot be used; the message is for the reader."""
 
 
-def make_app(root: Path, access: Access) -> Starlette:
-    """The application that shows the runs in ``root``; its ``state.registry`` is closed by whoever serves it."""
+def make_app(registry: Registry) -> Starlette:
+    """The application that shows the runs of ``registry``. It lets everybody in: `Guard` goes around it."""
     app = Starlette(
         routes=[
             Route("/", _first_page),
@@ -53,10 +51,9 @@ def make_app(root: Path, access: Access) -> Starlette:
             *_of_a_run("stream", _stream),
             *_of_a_run("export", _export),
         ],
-        middleware=[Middleware(Guard, access=access)],
-        exception_handlers={HTTPException: _http_error, Exception: _unforeseen},
+        exception_handlers={HTTPException: _http_error, NeuralPlasticityError: _told, Exception: _unforeseen},
     )
-    app.state.registry = Registry(root)
+    app.state.registry = registry
     return app
 
 
@@ -73,8 +70,6 @@ def _of_a_run(what: str, answer: Answer) -> list[Route]:
             return await answer(request, watched)
         except BadQueryError as error:
             return refusal(400, str(error))
-        except NeuralPlasticityError as error:
-            return refusal(500, str(error))
 
     return [Route(f"/api/runs/{what}", answered), Route(f"/api/runs/{{id:path}}/{what}", answered)]
 
@@ -203,6 +198,10 @@ def _as_number(name: str, text: str, least: int, most: int) -> int:
 async def _http_error(_request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     return refusal(status, "there is nothing at this address." if status == 404 else str(error))
+
+
+async def _told(_request: Request, error: Exception) -> Response:
+    return refusal(500, str(error))
 
 
 async def _unforeseen(_request: Request, error: Exception) -> Response:

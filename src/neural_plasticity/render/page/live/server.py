@@ -120,7 +120,8 @@ def serve_in_thread(
     import uvicorn
 
     from neural_plasticity.render.page.live.app import make_app
-    from neural_plasticity.render.page.live.guard import ANY_HOST, Access, is_loopback, names_of
+    from neural_plasticity.render.page.live.guard import ANY_HOST, Access, Guard, is_loopback, names_of
+    from neural_plasticity.render.page.live.registry import Registry
 
     root = Path(directory)
     if root.name == "run.sqlite" and root.is_file():
@@ -140,18 +141,19 @@ def serve_in_thread(
     own = [ANY_HOST] if host in ("0.0.0.0", "::", "") else [] if is_loopback(host) else [socket.gethostname()]
     names = names_of(host, [*hosts, *own])
     cookie = f"npd-token-{listening.getsockname()[1]}"  # cookies are not told apart by port
-    app = make_app(root, Access(names, token, cookie, frame_ancestors))
+    registry = Registry(root)
+    app = Guard(make_app(registry), Access(names, token, cookie, frame_ancestors))
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            await app.state.registry.close()  # else open streams would be waited for
+            await registry.close()  # else open streams would be waited for
             await super().shutdown(sockets)
 
     settings = uvicorn.Config(
         app, log_config=None, log_level="critical", access_log=False, server_header=False, lifespan="off", ws="none",
         loop="asyncio", timeout_graceful_shutdown=int(_END_SECONDS), timeout_keep_alive=30,
     )  # fmt: skip
-    server = LiveServer(Server(settings), app.state.registry, listening, host, token)
+    server = LiveServer(Server(settings), registry, listening, host, token)
     _wait_for(server)
     return server
 

@@ -16,6 +16,7 @@ _SHELL = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
+<meta name="npd-host" content="live">
 <title>{title}</title>
 <link rel="icon" href="data:,">
 <link rel="stylesheet" href="{root}assets/{style}">
