@@ -145,8 +145,23 @@ def _looked_at(
     for prompt in PROMPTS:
         words = random.choice(["self", "path", "return", "None", "for", "in", "open(", "):", "\n    "], size=40)
         yield ev.TextSample(phase="evaluation", prompt=prompt, text=" ".join(words), model=model, **at)
-    tokens = tuple(
-        ["def", "__init__", "(", "self", ",", "path", ")", ":", "self", ".", "path", "=", "path", "if", "path", "else"]
+    tokens = (
+        "def",
+        "__init__",
+        "(",
+        "self",
+        ",",
+        "path",
+        ")",
+        ":",
+        "self",
+        ".",
+        "path",
+        "=",
+        "path",
+        "if",
+        "path",
+        "else",
     )
     raw = np.tril(random.gamma(0.6, 1.0, (*SHAPE, len(tokens), len(tokens)))) + np.eye(len(tokens)) * 1e-6
     maps = raw / raw.sum(-1, keepdims=True)

@@ -1,0 +1,216 @@
+"""The live page under load: a process that records, a server in another, 19 clients in a third, Chromium beside them.
+
+python benchmarks/_page_live.py write RUN_DIR COMMITS.csv SECONDS     # the process that records
+python benchmarks/_page_live.py watch URL CLIENTS SEEN.csv            # the clients, until the server's end
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import psutil
+from _page_browser import VIEW
+from _page_record import CHUNK, METRICS, SHAPE, SNAPSHOTS, STEPS, long_run
+from playwright.sync_api import Browser, Page
+
+from neural_plasticity import events as ev
+from neural_plasticity.record import RecordWriter
+
+RATE, CLIENTS = 50, 19
+SETTLE_S = 3.0  # the page and the clients are there, the first document is drawn
+
+# When each event is on the screen, by the clock that the recording process reads too.
+LOGGER = """() => {
+  window.__seen = []
+  const note = () => window.__seen.push([Number(document.documentElement.dataset.seq), Date.now()])
+  const watch = () => new MutationObserver(note).observe(
+    document.documentElement, {attributes: true, attributeFilter: ['data-seq']})
+  document.documentElement ? watch() : document.addEventListener('readystatechange', watch, {once: true})
+}"""
+
+
+@dataclass(frozen=True)
+class Live:
+    """Seconds; CPU of the server's process while events came in."""
+
+    events: int
+    median: float  # committed -> drawn
+    p95: float
+    worst: float
+    received_p95: float  # committed -> at an SSE client
+    missed: int  # events that a client never heard of, all clients together
+    cpu: float
+    seconds: float
+
+    @property
+    def cpu_per_event_and_client(self) -> float:
+        return self.cpu / (self.events * (CLIENTS + 1))
+
+
+def measure(chromium: Browser, scratch: Path, seconds: float, steps: int = STEPS) -> Live:
+    """Fifty events a second for so long, on a history of ``steps`` steps."""
+    run_dir, commits, seen = scratch / "live", scratch / "commits.csv", scratch / "seen.csv"
+    me = [sys.executable, __file__]
+    writing = subprocess.Popen(
+        [*me, "write", str(run_dir), str(commits), str(seconds), str(steps)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert writing.stdout is not None
+    assert writing.stdin is not None
+    writing.stdout.readline()  # the history is there
+    with _server(run_dir) as (url, server):
+        context = chromium.new_context(viewport=VIEW)
+        page = context.new_page()
+        page.add_init_script(f"({LOGGER})()")
+        page.goto(url)
+        page.wait_for_function("() => document.documentElement.dataset.seq", timeout=60_000)
+        watching = subprocess.Popen([*me, "watch", url, str(CLIENTS), str(seen)], stdin=subprocess.PIPE, text=True)
+        page.wait_for_timeout(SETTLE_S * 1000)
+        before, start = _cpu(server), time.perf_counter()
+        writing.stdin.write("go\n")
+        writing.stdin.flush()
+        while writing.poll() is None:  # the browser's events are handled while we wait
+            page.wait_for_timeout(200)
+        cpu, wall = _cpu(server) - before, time.perf_counter() - start
+        page.wait_for_timeout(SETTLE_S * 1000)
+        drawn = np.array(page.evaluate("window.__seen"), dtype=float).reshape(-1, 2)
+        _check(page, steps)
+        context.close()
+        watching.communicate("end\n", timeout=30)
+    return _figures(commits, seen, drawn, cpu, wall)
+
+
+def _check(page: Page, steps: int) -> None:
+    """The page says the newest step somewhere: the number that it sets is not all that it does."""
+    newest = page.evaluate("document.body.innerText.replace(/[\\s,.\\u202f\\u00a0\\u2009]/g, '')")
+    if str(steps)[:4] not in newest:
+        raise SystemExit("the live page does not show the newest step")
+
+
+def _figures(commits: Path, seen: Path, drawn: np.ndarray, cpu: float, wall: float) -> Live:
+    committed = np.loadtxt(commits, delimiter=",", ndmin=2)
+    late = _late(committed, drawn[:, 0], drawn[:, 1] / 1000)
+    received = np.loadtxt(seen, delimiter=",", ndmin=2)
+    each = [_late(committed, own[:, 1], own[:, 2]) for own in _by_client(received)]
+    everyone = np.concatenate(each)
+    missed = int(np.isnan(late).sum() + np.isnan(everyone).sum()) + (CLIENTS - len(each)) * len(committed)
+    return Live(
+        events=len(committed),
+        median=float(np.nanmedian(late)), p95=float(np.nanpercentile(late, 95)), worst=float(np.nanmax(late)),
+        received_p95=float(np.nanpercentile(everyone, 95)), missed=missed, cpu=cpu, seconds=wall,
+    )  # fmt: skip
+
+
+def _by_client(received: np.ndarray) -> Iterator[np.ndarray]:
+    for client in np.unique(received[:, 0]):
+        yield received[received[:, 0] == client]
+
+
+def _late(committed: np.ndarray, seqs: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Seconds from each commit to the first news of it; NaN where none came."""
+    found = np.full(len(committed), np.nan)
+    for place, (seq, when) in enumerate(committed):
+        reached = np.flatnonzero(seqs >= seq)
+        if len(reached):
+            found[place] = times[reached[0]] - when
+    return found
+
+
+@contextmanager
+def _server(run_dir: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """``plasticity serve`` as a process of its own."""
+    command = [sys.executable, "-m", "neural_plasticity", "serve", str(run_dir), "--port", "0", "--no_browser"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if address := next((word for word in line.split() if word.startswith("http://")), None):
+                yield address.rstrip("/"), psutil.Process(process.pid)
+                return
+        raise SystemExit("plasticity serve did not start")
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _cpu(process: psutil.Process) -> float:
+    """Seconds that it and its children computed."""
+    spent = process.cpu_times()
+    inner = sum(sum(child.cpu_times()[:2]) for child in process.children(recursive=True))
+    return spent.user + spent.system + inner
+
+
+def write(run_dir: Path, commits: Path, seconds: float, steps: int) -> None:
+    """Record the history; after a line on standard input go on, an event at a time, and note when each was kept."""
+    history = long_run(steps, SNAPSHOTS, ended=False)
+    random = np.random.default_rng(2)
+    rows: list[tuple[int, float]] = []
+    with RecordWriter.create(run_dir) as writer:
+        while writer.append_many(islice(history, CHUNK)):
+            pass
+        print("ready", flush=True)
+        sys.stdin.readline()
+        start = time.perf_counter()
+        for number in range(int(seconds * RATE)):
+            time.sleep(max(0.0, start + number / RATE - time.perf_counter()))
+            seq = writer.append(_event(random, steps, number))
+            rows.append((seq, time.time()))
+        with commits.open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+        writer.append(ev.RunEnded(step=steps + number, phase="fine-tuning", cycle=5, state="finished"))
+
+
+def _event(random: np.random.Generator, steps: int, number: int) -> ev.Event:
+    """Mostly metrics; once a second each a snapshot of all heads, a line of log, and how far the run is."""
+    at = {"step": steps + number, "phase": "fine-tuning", "cycle": 5, "phase_step": number}
+    kind = number % RATE
+    if kind == 10:
+        return ev.HeadScores(scores={"gradient": random.gamma(1.2, 0.02, SHAPE)}, **at)
+    if kind == 25:
+        return ev.LogLine(message=f"step {steps + number:,}", **at)
+    if kind == 40:
+        return ev.Progress(done=number, planned=10_000, run_fraction=0.9, seconds_left=60.0, **at)
+    values = (2.0, 7.4, 0.9, 41_000.0) * random.lognormal(0, 0.05, 4)
+    return ev.StepMetrics(metrics=dict(zip(METRICS, values.tolist(), strict=True)), **at)
+
+
+async def watch(url: str, clients: int, seen: Path) -> None:
+    """Follow the run with so many clients until a line on standard input; note what each heard, and when."""
+    import httpx
+
+    rows: list[tuple[int, int, float]] = []
+
+    async def follow(number: int, http: httpx.AsyncClient) -> None:
+        now = (await http.get(f"{url}/api/runs/updates", params={"after": 0})).json()["seq"]
+        async with http.stream("GET", f"{url}/api/runs/stream", params={"after": now}) as answer:
+            answer.raise_for_status()
+            async for line in answer.aiter_lines():
+                if line.startswith("id:"):
+                    rows.append((number, int(line[3:]), time.time()))  # noqa: PERF401 - kept when it is cancelled
+
+    async with httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=clients)) as http:
+        tasks = [asyncio.create_task(follow(number, http)) for number in range(clients)]
+        await asyncio.to_thread(sys.stdin.readline)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    with seen.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+if __name__ == "__main__":
+    what, *rest = sys.argv[1:]
+    if what == "write":
+        write(Path(rest[0]), Path(rest[1]), float(rest[2]), int(rest[3]))
+    else:
+        asyncio.run(watch(rest[0], int(rest[1]), Path(rest[2])))
