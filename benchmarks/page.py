@@ -4,7 +4,7 @@ The long run is 1,000,000 steps of four noisy metrics and 500 snapshots of 144 h
 opened beside a Plotly page of the same curves, in turns. Work per frame is what Chromium's trace says of the main
 thread. Times on the wall, so that a busy machine makes them worse, never better.
 
-    python benchmarks/page.py [--run_dir QUICK_RUN]    # writes benchmarks/results/page.csv, exits 1 when a figure misses
+    python benchmarks/page.py [--run_dir QUICK_RUN]    # writes results/page.csv, exits 1 when a figure misses
     python benchmarks/page.py --only scrub zoom        # some of it; nothing is written
 """
 
