@@ -202,12 +202,12 @@ def test_files_that_are_not_records(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     RecordWriter.create(tmp_path).close()
     with contextlib.closing(sqlite3.connect(tmp_path / "run.sqlite")) as connection:
-        connection.execute("UPDATE meta SET value = 2 WHERE key = 'schema_version'")
+        connection.execute("UPDATE meta SET value = 3 WHERE key = 'schema_version'")
         connection.commit()
     for opened in (open_run, RecordWriter.reopen):
         with pytest.raises(RecordError) as caught:
             opened(tmp_path)
-        _one_line(caught, "schema 2", "reads up to 1", "upgrade neural-plasticity")
+        _one_line(caught, "schema 3", "reads up to 2", "upgrade neural-plasticity")
 
 
 # Disks -----------------------------------------------------------------------------------------------------------

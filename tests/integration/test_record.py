@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -305,6 +307,50 @@ def test_a_phase_entered_again_after_a_resume_is_one_span(tmp_path: Path) -> Non
     with RecordWriter.reopen(tmp_path) as writer:
         writer.append_many([PhaseStarted(phase="warmup", step=2), *losses([2]), PhaseEnded(phase="warmup", step=3)])
     assert [(one.phase, one.first_step, one.last_step) for one in open_run(tmp_path).phases()] == [("warmup", 0, 3)]
+
+
+# Records of before ------------------------------------------------------------------------------------------------
+
+SCHEMA_1 = """
+CREATE TABLE old_events (seq INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, cycle INTEGER NOT NULL,
+    phase TEXT NOT NULL, phase_step INTEGER NOT NULL, step INTEGER NOT NULL, time REAL NOT NULL,
+    kind TEXT NOT NULL, version INTEGER NOT NULL, payload TEXT NOT NULL, arrays BLOB);
+CREATE TABLE old_metrics (seq INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, cycle INTEGER NOT NULL,
+    phase TEXT NOT NULL, phase_step INTEGER NOT NULL, step INTEGER NOT NULL, time REAL NOT NULL,
+    layout INTEGER NOT NULL, data BLOB NOT NULL);
+INSERT INTO old_events SELECT * FROM events;
+INSERT INTO old_metrics SELECT * FROM metrics;
+DROP VIEW events; DROP VIEW metrics; DROP TABLE recorded;
+ALTER TABLE old_events RENAME TO events; ALTER TABLE old_metrics RENAME TO metrics;
+CREATE INDEX events_by_kind ON events (kind, seq);
+UPDATE meta SET value = 1 WHERE key = 'schema_version';
+"""
+
+
+def test_a_record_of_schema_1_is_read_as_it_is_and_goes_on_as_schema_2(tmp_path: Path) -> None:
+    scores = [HeadScores(step=step, scores={"entropy": np.full((2, 3), float(step))}) for step in range(3)]
+    pruned = HeadsPruned(step=3, heads=(HeadId(0, 1),), strategy="entropy")
+    events = [START, *losses([0]), *scores, *losses([1, 2], scale=math.inf), pruned, LogLine(message="x")]
+    written(tmp_path, *events).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "run.sqlite")) as connection:
+        connection.executescript(SCHEMA_1)
+
+    def look(run: Run) -> list[Any]:
+        seen = [(one.seq, one.attempt, one.time, repr(one.event)) for one in run.records(attempt=1)]
+        return [seen, run.series("loss")[0].tolist(), run.scores("entropy").tolist(), run.heads().tolist()]
+
+    with open_run(tmp_path) as run:
+        before = look(run)
+        assert [one[3] for one in before[0]] == [repr(event) for event in events]
+        assert (run.last_seq, run.summary().events, [one.seq for one in run.tail(7)]) == (9, 9, [8, 9])
+        with RecordWriter.reopen(tmp_path) as writer:
+            assert look(run) == before  # while it is open
+            writer.append(LogLine(message="more"))
+        assert [line.message for line in run.log()] == ["x", "more"]
+        assert look(run) == before
+    with contextlib.closing(sqlite3.connect(tmp_path / "run.sqlite")) as connection:
+        assert connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone() == (2,)
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 # Writing and reading at once -------------------------------------------------------------------------------------

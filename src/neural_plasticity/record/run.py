@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,15 +41,15 @@ from neural_plasticity.record.arrays import Array, restore, unpack
 from neural_plasticity.record.codec import decode_event
 from neural_plasticity.record.columns import by_step, stretches
 from neural_plasticity.record.history import PhaseSpan, RunSummary, head_states, phase_spans, seen_shape
-from neural_plasticity.record.schema import open_for_reading, record_path
+from neural_plasticity.record.schema import of_kind, open_for_reading, record_path
 from neural_plasticity.record.spans import Attempt, AttemptChoice, Span, read_attempts, spans_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _CHUNK = 2_000  # rows per query: no read lasts long, so that a writer can always reset its log
-_LAST_SEQ = "SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(seq) FROM metrics), 0))"
-_COUNT = "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM metrics)"  # reads the whole file: asked rarely
+_LAST_SEQ = "SELECT coalesce((SELECT seq FROM recorded ORDER BY seq DESC LIMIT 1), 0)"
+_COUNT = "SELECT count(*) FROM recorded"  # reads the whole file: asked rarely
 STALE_SECONDS = 120.0
 
 E = TypeVar("E", bound=Event)
@@ -140,14 +139,9 @@ class Run:
     ) -> Iterator[Recorded]:
         """As ``events``, each with its number, attempt and time."""
         name = kind.kind if isinstance(kind, type) else kind
-        spans = self._spans(attempt)
-        # One number read in one statement: behind it both tables are complete, whatever is being written.
         last = self.last_seq
-        for low, high in spans:
-            low, high = max(low, after_seq + 1), min(high, last)
-            metrics = self._metric_records(low, high) if name in (None, StepMetrics.kind) else iter(())
-            others = self._event_records(low, high, name) if name != StepMetrics.kind else iter(())
-            yield from heapq.merge(metrics, others, key=lambda one: one.seq)
+        for low, high in self._spans(attempt):
+            yield from self._recorded(max(low, after_seq + 1), min(high, last), name)
 
     def tail(self, after_seq: int = 0, limit: int = 10_000) -> list[Recorded]:
         """What was recorded after event ``after_seq``, any attempt, at most ``limit``: the cursor of live views.
@@ -166,32 +160,28 @@ class Run:
         """Number of the last event recorded; 0 when there is none."""
         return int(self._query(_LAST_SEQ)[0][0])
 
-    def _metric_records(self, low: int, high: int) -> Iterator[Recorded]:
+    def _recorded(
+        self, low: int, high: int, kind: str | None = None, get: Callable[[Any], Array] | None = None
+    ) -> Iterator[Recorded]:
+        """Events with these numbers, both included; of one ``kind`` only, where it is given; arrays through ``get``."""
+        columns = "seq, attempt, time, kind, version, layout, payload, data, step, phase, cycle, phase_step"
+        where, arguments = ("", ()) if kind is None else (f"{of_kind(kind)} AND ", (kind,))
+        sql = f"SELECT {columns} FROM recorded WHERE {where}seq BETWEEN ? AND ? ORDER BY seq LIMIT {_CHUNK}"
         layouts: dict[int, tuple[str, ...]] = {}
-        for seq, attempt, at, layout, data, *place in self._rows(
-            "SELECT seq, attempt, time, layout, data, step, phase, cycle, phase_step FROM metrics", "", low, high
-        ):
-            if layout not in layouts:
-                layouts = self._layouts()
-            values = np.frombuffer(data, dtype="<f8").tolist()
-            metrics = dict(zip(layouts[layout], values, strict=True))
-            yield Recorded(seq, attempt, at, StepMetrics(metrics=metrics, **coordinates(place)))
-
-    def _event_records(self, low: int, high: int, kind: str | None) -> Iterator[Recorded]:
-        columns = "seq, attempt, time, kind, version, payload, arrays, step, phase, cycle, phase_step"
-        where = "kind = ? AND " if kind is not None else ""
-        for seq, attempt, at, name, version, payload, arrays, *place in self._rows(
-            f"SELECT {columns} FROM events", where, low, high, *([] if kind is None else [kind])
-        ):
-            get = partial(self._array, inline=arrays)
-            event = decode_event(name, version, payload, coordinates(place), get)
-            yield Recorded(seq, attempt, at, event)
-
-    def _rows(self, select: str, where: str, low: int, high: int, *arguments: Any) -> Iterator[Any]:
         while low <= high:
-            sql = f"{select} WHERE {where}seq BETWEEN ? AND ? ORDER BY seq LIMIT {_CHUNK}"
             rows = self._query(sql, (*arguments, low, high))
-            yield from rows
+            for seq, attempt, at, name, version, layout, payload, data, *place in rows:
+                event: Event
+                if layout is None:
+                    arrays = get or partial(self._array, inline=data)
+                    event = decode_event(name, version, payload, coordinates(place), arrays)
+                else:
+                    if layout not in layouts:
+                        layouts = self._layouts()
+                    values = np.frombuffer(data, dtype="<f8").tolist()
+                    metrics = dict(zip(layouts[layout], values, strict=True))
+                    event = StepMetrics(metrics=metrics, **coordinates(place))
+                yield Recorded(seq, attempt, at, event)
             if len(rows) < _CHUNK:
                 return
             low = rows[-1][0] + 1
@@ -334,28 +324,26 @@ class Run:
 
     def _last(self, attempt: AttemptChoice = "latest") -> tuple[int, float, str, int, int]:
         """step, time, phase, cycle and seq of the last event; zeros when there is none."""
-        columns = "seq, step, time, phase, cycle"
         for low, high in reversed(self._spans(attempt)):
-            where = "seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT 1"
             # A note that somebody adds a week later does not make the run a week long.
             rows = self._query(
-                f"SELECT * FROM (SELECT {columns} FROM events WHERE kind <> ? AND {where}) UNION ALL "
-                f"SELECT * FROM (SELECT {columns} FROM metrics WHERE {where})",
-                (Annotation.kind, low, high, low, high),
+                "SELECT step, time, phase, cycle, seq FROM recorded"
+                " WHERE kind <> ? AND seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT 1",
+                (Annotation.kind, low, high),
             )
             if rows:
-                seq, step, at, phase, cycle = max(rows)
-                return step, at, phase, cycle, seq
+                return tuple(rows[0])
         return 0, 0.0, "", 0, 0
 
     def _latest(self, kind: type[E]) -> Recorded | None:
         """The last event of one kind in the run's history."""
         for low, high in reversed(self._spans("latest")):
             rows = self._query(
-                "SELECT max(seq) FROM events WHERE kind = ? AND seq BETWEEN ? AND ?", (kind.kind, low, high)
+                f"SELECT max(seq) FROM recorded WHERE {of_kind(kind.kind)} AND seq BETWEEN ? AND ?",
+                (kind.kind, low, high),
             )
             if rows[0][0] is not None:
-                return next(self._event_records(rows[0][0], rows[0][0], kind.kind))
+                return next(self._recorded(rows[0][0], rows[0][0]))
         return None
 
     @property

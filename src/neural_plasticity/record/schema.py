@@ -14,7 +14,7 @@ from pathlib import Path
 from neural_plasticity.errors import RecordError
 
 FILE_NAME = "run.sqlite"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x4E504C52  # "NPLR", so that `file` and we can tell a record from another SQLite database
 BUSY_MS = 30_000
 PAGE_BYTES = 1024  # a commit writes whole pages, and an event is small: SQLite's 4096 costs a fifth of the rate
@@ -30,33 +30,52 @@ CREATE TABLE attempts (
     started REAL NOT NULL,         -- unix seconds
     notes TEXT NOT NULL            -- JSON list of lines: what differs from a normal record (no WAL, no lock)
 );
-CREATE TABLE events (              -- every event except metrics
-    seq INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, cycle INTEGER NOT NULL, phase TEXT NOT NULL,
-    phase_step INTEGER NOT NULL, step INTEGER NOT NULL, time REAL NOT NULL,
-    kind TEXT NOT NULL, version INTEGER NOT NULL,
-    payload TEXT NOT NULL,         -- JSON
-    arrays BLOB                    -- the event's small arrays, back to back
-);
-CREATE INDEX events_by_kind ON events (kind, seq);
 CREATE TABLE layouts (             -- names: JSON list of metric names
     id INTEGER PRIMARY KEY, names TEXT NOT NULL UNIQUE
-);
-CREATE TABLE metrics (             -- one row per metrics event
-    seq INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, cycle INTEGER NOT NULL, phase TEXT NOT NULL,
-    phase_step INTEGER NOT NULL, step INTEGER NOT NULL, time REAL NOT NULL,
-    layout INTEGER NOT NULL,       -- which names, in which order
-    data BLOB NOT NULL             -- little-endian float64, one per name
 );
 CREATE TABLE blobs (
     hash BLOB PRIMARY KEY,         -- blake2b (16 bytes) of dtype, shape and bytes
     dtype TEXT NOT NULL, shape TEXT NOT NULL, codec TEXT NOT NULL, data BLOB NOT NULL
 );
 """
+# All events in one table: what is recorded together then lies on one page, and goes in with one statement. Scores may
+# come at every step; an index entry for each would cost a seventh of the rate, so they are found by looking through.
+RECORDED = """
+CREATE TABLE recorded (
+    seq INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, cycle INTEGER NOT NULL, phase TEXT NOT NULL,
+    phase_step INTEGER NOT NULL, step INTEGER NOT NULL, time REAL NOT NULL,
+    kind TEXT NOT NULL, version INTEGER NOT NULL,
+    layout INTEGER,                -- metrics: which names, in which order; else NULL
+    payload TEXT,                  -- else: JSON
+    data BLOB                      -- metrics: little-endian float64, one per name; else: small arrays, back to back
+);
+CREATE INDEX events_by_kind ON recorded (kind) WHERE layout IS NULL AND kind <> 'head_scores';
+CREATE VIEW events AS              -- every event except metrics
+    SELECT seq, attempt, cycle, phase, phase_step, step, time, kind, version, payload, data AS arrays
+    FROM recorded WHERE layout IS NULL;
+CREATE VIEW metrics AS             -- metrics events
+    SELECT seq, attempt, cycle, phase, phase_step, step, time, layout, data FROM recorded WHERE layout IS NOT NULL;
+"""
+# Schema 1 had tables where the views are now. Read through this, columns of one type each so that SQLite can look into
+# it; brought up to date when such a record is written to.
+_RECORDED_IN_1 = """
+SELECT seq, attempt, cycle, phase, phase_step, step, time, kind, version, CAST(NULL AS INTEGER) AS layout, payload,
+    arrays AS data FROM main.events UNION ALL
+SELECT seq, attempt, cycle, phase, phase_step, step, time, CAST('metrics' AS TEXT), CAST(1 AS INTEGER), layout,
+    CAST(NULL AS TEXT), data FROM main.metrics
+"""
 
 # Shared-memory locking does not reach across hosts, so WAL would corrupt a record on these.
 _NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "lustre", "gpfs", "beegfs", "ceph", "afs", "glusterfs", "drvfs"}
 )
+
+
+def of_kind(kind: str) -> str:
+    """SQL condition for rows of ``recorded`` of this kind, its one parameter; repeats the index's own condition."""
+    if kind == "metrics":
+        return "kind = ? AND layout IS NOT NULL"
+    return "kind = ? AND layout IS NULL" + ("" if kind == "head_scores" else " AND kind <> 'head_scores'")
 
 
 def record_path(path: Path | str) -> Path:
@@ -103,8 +122,7 @@ def open_for_writing(path: Path) -> tuple[sqlite3.Connection, str | None]:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
     try:
         empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if not empty:
-            check(connection, path)
+        version = SCHEMA_VERSION if empty else check(connection, path)
         if empty:
             connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
         note = choose_journal(connection, path)
@@ -112,6 +130,8 @@ def open_for_writing(path: Path) -> tuple[sqlite3.Connection, str | None]:
         connection.execute("PRAGMA synchronous=FULL")
         if empty:
             _create_tables(connection)
+        if version == 1:
+            _bring_up_to_date(connection)
     except BaseException:
         connection.close()
         raise
@@ -122,9 +142,19 @@ def _create_tables(connection: sqlite3.Connection) -> None:
     meta = {"schema_version": SCHEMA_VERSION, "created": time.time(), "package_version": _package_version()}
     connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
     connection.execute("BEGIN IMMEDIATE")
-    for statement in TABLES.split(";\n"):
+    for statement in (*TABLES.split(";\n"), *RECORDED.split(";\n")):
         connection.execute(statement)
     connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+    connection.execute("COMMIT")
+
+
+def _bring_up_to_date(connection: sqlite3.Connection) -> None:
+    table, *others = RECORDED.split(";\n")
+    copy = f"INSERT INTO recorded {_RECORDED_IN_1} ORDER BY seq"
+    version = f"UPDATE meta SET value = {SCHEMA_VERSION} WHERE key = 'schema_version'"
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in (table, copy, "DROP TABLE events", "DROP TABLE metrics", *others, version):
+        connection.execute(statement)  # an error leaves the record as it was: closing the connection takes all back
     connection.execute("COMMIT")
 
 
@@ -135,8 +165,8 @@ def _package_version() -> str:
         return "unknown"
 
 
-def check(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse what is not a record that this version understands.
+def check(connection: sqlite3.Connection, path: Path) -> int:
+    """The record's schema version; refuses what is not a record that this version understands.
 
     Raises:
         RecordError: another kind of file, or a newer schema.
@@ -154,6 +184,7 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
             f"{path}: written with record schema {row[0]}, this version reads up to {SCHEMA_VERSION}; "
             "upgrade neural-plasticity to open it."
         )
+    return row[0]
 
 
 def _cannot_open(error: sqlite3.Error) -> bool:
@@ -188,7 +219,8 @@ def _connect(path: Path, options: str) -> sqlite3.Connection:
     uri = f"{path.resolve().as_uri()}?{options}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
     try:
-        check(connection, path)
+        if check(connection, path) == 1:
+            connection.execute(f"CREATE TEMP VIEW recorded AS {_RECORDED_IN_1}")
     except BaseException:
         connection.close()
         raise

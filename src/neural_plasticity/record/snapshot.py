@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,13 @@ import numpy.typing as npt
 
 from neural_plasticity.events import AttentionMaps, Embedding, Event, HeadScores, LogLine, Phase, StepMetrics
 from neural_plasticity.record.arrays import Array, restore
-from neural_plasticity.record.codec import decode_event
-from neural_plasticity.record.run import Recorded, Run, coordinates
+from neural_plasticity.record.run import Recorded, Run
+from neural_plasticity.record.schema import of_kind
 from neural_plasticity.record.spans import Attempt, AttemptChoice, Span
 
 # What may be large or many is read where it is needed, not kept.
 _NOT_KEPT = frozenset({StepMetrics.kind, HeadScores.kind, AttentionMaps.kind, Embedding.kind, LogLine.kind})
 _KEPT_BYTES = 400_000_000  # of curves
-_TABLES = ("events", "metrics")
 
 
 @dataclass(frozen=True)
@@ -132,21 +131,24 @@ class Snapshot(Run):
 
     def places(self, kind: type[Event], attempt: AttemptChoice = "latest") -> tuple[Place, ...]:
         """Where events of one kind stand, in order, their content unread."""
-        table = "metrics WHERE" if kind is StepMetrics else "events WHERE kind = ? AND"
-        named = () if kind is StepMetrics else (kind.kind,)
-        sql = f"SELECT seq, attempt, time, step, phase, cycle FROM {table} seq BETWEEN ? AND ? ORDER BY seq"
-        return tuple(Place(*row) for low, high in self._spans(attempt) for row in self._query(sql, (*named, low, high)))
+        sql = (
+            "SELECT seq, attempt, time, step, phase, cycle FROM recorded "
+            f"WHERE {of_kind(kind.kind)} AND seq BETWEEN ? AND ? ORDER BY seq"
+        )
+        return tuple(
+            Place(*row) for low, high in self._spans(attempt) for row in self._query(sql, (kind.kind, low, high))
+        )
 
     def at(self, seqs: Iterable[int]) -> list[Recorded]:
-        """The events with these numbers (no metrics), in order."""
-        return [one for seq in sorted(set(seqs)) for one in self._event_records(seq, seq, None)]
+        """The events with these numbers, in order."""
+        return [one for seq in sorted(set(seqs)) for one in self._recorded(seq, seq)]
 
     def count(self, *kinds: str, attempt: AttemptChoice = "latest") -> int:
         """How many events there are; of these ``kinds`` only, where they are given."""
         total = 0
         for low, high in self._spans(attempt):
-            for table, where, named in _tables_of(kinds):
-                sql = f"SELECT count(*) FROM {table} WHERE {where} seq BETWEEN ? AND ?"
+            for where, named in _conditions(kinds):
+                sql = f"SELECT count(*) FROM recorded WHERE {where} seq BETWEEN ? AND ?"
                 total += self._query(sql, (*named, low, high))[0][0]
         return total
 
@@ -160,20 +162,13 @@ class Snapshot(Run):
         found: list[int] = []
         for low, high in reversed(self._spans(attempt)):
             high = high if before is None else min(high, before - 1)
-            for table, where, named in _tables_of(kinds):
-                sql = f"SELECT seq FROM {table} WHERE {where} seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT ?"
+            for where, named in _conditions(kinds):
+                sql = f"SELECT seq FROM recorded WHERE {where} seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT ?"
                 found += [row[0] for row in self._query(sql, (*named, low, high, most))]
         return [one for seq in sorted(found)[-most:] for one in self._shallow(seq)]
 
     def _shallow(self, seq: int) -> Iterator[Recorded]:
-        yield from self._metric_records(seq, seq)
-        rows = self._query(
-            "SELECT attempt, time, kind, version, payload, step, phase, cycle, phase_step FROM events WHERE seq = ?",
-            (seq,),
-        )
-        for attempt, at, name, version, payload, *place in rows:
-            event = decode_event(name, version, payload, coordinates(place), partial(self._outline))
-            yield Recorded(seq, attempt, at, event)
+        return self._recorded(seq, seq, get=self._outline)
 
     def _outline(self, reference: Any) -> Array:
         """An array of the right type and shape that takes no room."""
@@ -192,8 +187,7 @@ class Snapshot(Run):
         ends = [
             row
             for low, high in self._spans("latest")
-            for table in _TABLES
-            for row in self._query(f"SELECT min(step), max(step) FROM {table} WHERE seq BETWEEN ? AND ?", (low, high))
+            for row in self._query("SELECT min(step), max(step) FROM recorded WHERE seq BETWEEN ? AND ?", (low, high))
             if row[0] is not None
         ]
         return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
@@ -210,19 +204,13 @@ class Snapshot(Run):
         for start in range(0, len(chosen), 500):
             some = chosen[start : start + 500]
             marks = ",".join("?" * len(some))
-            union = " UNION ALL ".join(
-                f"SELECT seq, step, time FROM {table} WHERE seq IN ({marks})" for table in _TABLES
-            )
-            rows += sorted(self._query(union, (*some, *some)))
-        return np.array([row[1] for row in rows], np.int64), np.array([row[2] for row in rows], np.float64)
+            rows += self._query(f"SELECT step, time FROM recorded WHERE seq IN ({marks}) ORDER BY seq", tuple(some))
+        return np.array([row[0] for row in rows], np.int64), np.array([row[1] for row in rows], np.float64)
 
 
-def _tables_of(kinds: Sequence[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """Tables that hold these kinds of events (all kinds, when none is named), with a condition."""
-    others = [kind for kind in kinds if kind != StepMetrics.kind]
-    if not kinds or StepMetrics.kind in kinds:
-        yield "metrics", "", ()
-    for kind in others:  # one query each: the index is by kind, then number
-        yield "events", "kind = ? AND", (kind,)
+def _conditions(kinds: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """For each of these kinds (one for all, when none is named) a condition, ready to go on, and its parameters."""
     if not kinds:
-        yield "events", "", ()
+        yield "", ()
+    for kind in kinds:  # one query each: the index is by kind, then number
+        yield f"{of_kind(kind)} AND", (kind,)

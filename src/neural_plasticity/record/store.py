@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import chain
 from operator import index
 from pathlib import Path
 from types import TracebackType
@@ -26,13 +27,15 @@ from neural_plasticity.record.spans import latest_spans, read_attempts
 
 # Written through to the disk: a power cut may cost what came after the last of these, a killed process nothing.
 _DURABLE = (RunStarted, RunEnded, PhaseStarted, PhaseEnded)
-_INSERT_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_INSERT_METRICS = "INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+# So many events at once are one statement, which commits by itself; the statements are made once.
+_INSERT_EVENTS = tuple(f"INSERT INTO recorded VALUES {', '.join([_ROW] * count)}" for count in range(9))
 _INSERT_BLOB = "INSERT INTO blobs VALUES (?, ?, ?, ?, ?)"
 _INSERT_LAYOUT = "INSERT INTO layouts VALUES (?, ?)"
 _INSERT_ATTEMPT = "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?)"
 
-Statement = tuple[str, tuple[Any, ...]]
+Row = tuple[Any, ...]
+Statement = tuple[str, Row]
 
 
 @lru_cache(maxsize=1024)
@@ -58,8 +61,7 @@ class RecordWriter:
         self._closed = False
         self._layouts = _read_layouts(connection, {})
         row = connection.execute(
-            "SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(seq) FROM metrics), 0)),"
-            " coalesce((SELECT max(attempt) FROM attempts), 0)"
+            "SELECT coalesce((SELECT max(seq) FROM recorded), 0), coalesce((SELECT max(attempt) FROM attempts), 0)"
         ).fetchone()
         self.last_seq: int = row[0]
         self._next = self.last_seq + 1
@@ -143,15 +145,10 @@ class RecordWriter:
     def _last_before(self, step: int) -> int:
         """The last event of the present history before the first one at ``step`` or later."""
         for low, high in latest_spans(read_attempts(self._connection)):
-            firsts = [
-                self._connection.execute(
-                    f"SELECT min(seq) FROM {table} WHERE seq BETWEEN ? AND ? AND step >= ?", (low, high, step)
-                ).fetchone()[0]
-                for table in ("events", "metrics")
-            ]
-            found = [first for first in firsts if first is not None]
-            if found:
-                return min(found) - 1
+            sql = "SELECT min(seq) FROM recorded WHERE seq BETWEEN ? AND ? AND step >= ?"
+            (first,) = self._connection.execute(sql, (low, high, step)).fetchone()
+            if first is not None:
+                return int(first) - 1
         return self.last_seq
 
     def _begin_attempt(self, kept_seq: int, resumed_step: int | None) -> None:
@@ -237,13 +234,14 @@ class RecordWriter:
             if self._closed:
                 raise RecordError(f"{self.path}: the record is closed; RecordWriter.reopen() goes on with the run.")
             try:
-                statements: list[Statement] = []
+                rows: list[Row] = []
+                first: list[Statement] = []  # what the rows refer to and is not in the file yet
                 durable = False
                 for event in events:
-                    self._prepare(event, self._next, statements)
+                    rows.append(self._row(event, self._next, first))
                     self._next += 1  # never handed out twice, even when an interrupt arrives after the commit
                     durable = durable or isinstance(event, _DURABLE)
-                self._commit(statements, durable)
+                self._commit(rows, first, durable)
             except BaseException as error:
                 self._layouts = _read_layouts(self._connection, self._layouts)
                 if isinstance(error, OverflowError):
@@ -259,17 +257,18 @@ class RecordWriter:
             self.last_seq = self._next - 1
             return self.last_seq
 
-    def _commit(self, statements: list[Statement], durable: bool) -> None:
+    def _commit(self, rows: list[Row], first: list[Statement], durable: bool) -> None:
         connection, execute = self._connection, self._cursor.execute  # one cursor: making one costs as much as a row
         if durable:
             connection.execute("PRAGMA synchronous=FULL")
         try:
-            if len(statements) == 1:
-                execute(*statements[0])  # commits by itself
+            if not first and len(rows) < len(_INSERT_EVENTS):
+                execute(_INSERT_EVENTS[len(rows)], rows[0] if len(rows) == 1 else [*chain.from_iterable(rows)])
                 return
             execute("BEGIN IMMEDIATE")
-            for statement in statements:
+            for statement in first:
                 execute(*statement)
+            self._cursor.executemany(_INSERT_EVENTS[1], rows)
             execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -280,45 +279,42 @@ class RecordWriter:
             if durable:
                 connection.execute("PRAGMA synchronous=NORMAL")
 
-    def _prepare(self, event: Event, seq: int, statements: list[Statement]) -> None:
-        """The statements that record ``event``, the row itself last."""
+    def _row(self, event: Event, seq: int, first: list[Statement]) -> Row:
+        """The row that records ``event``; what it refers to goes to ``first``."""
         try:
             place = (
                 seq, self.attempt, index(event.cycle), _text(event.phase), index(event.phase_step), index(event.step),
-                time.time(),
+                time.time(), event.kind, event.version,
             )  # fmt: skip
         except TypeError as error:
             raise RecordError(f"{event.kind} event: step, cycle and phase_step are whole numbers ({error}).") from error
         if type(event) is StepMetrics:
-            layout = self._layout(tuple(event.metrics), statements)
-            statements.append((_INSERT_METRICS, (*place, layout, _packed(event.metrics))))
-            return
+            return (*place, self._layout(tuple(event.metrics), first), None, _packed(event.metrics))
         small = bytearray()
 
         def put(array: Array) -> Any:
             if array.nbytes > INLINE_BYTES:
-                return self._keep(array, statements)
+                return self._keep(array, first)
             start = len(small)
             small.extend(array.tobytes())
             return [*describe(array), start, array.nbytes]
 
         payload = encode_event(event, put)
-        row = (*place, event.kind, event.version, payload, bytes(small) or None)
-        statements.append((_INSERT_EVENT, row))
+        return (*place, None, payload, bytes(small) or None)
 
-    def _keep(self, array: Array, statements: list[Statement]) -> str:
+    def _keep(self, array: Array, first: list[Statement]) -> str:
         blob = Blob.of(array)
         known = self._connection.execute("SELECT 1 FROM blobs WHERE hash = ?", (blob.hash,)).fetchone()
-        if not known and not any(sql is _INSERT_BLOB and row[0] == blob.hash for sql, row in statements):
-            statements.append((_INSERT_BLOB, blob.row()))
+        if not known and not any(sql is _INSERT_BLOB and row[0] == blob.hash for sql, row in first):
+            first.append((_INSERT_BLOB, blob.row()))
         return blob.hash.hex()
 
-    def _layout(self, names: tuple[str, ...], statements: list[Statement]) -> int:
+    def _layout(self, names: tuple[str, ...], first: list[Statement]) -> int:
         number = self._layouts.get(names)
         if number is None:
             number = len(self._layouts) + 1
             self._layouts[names] = number
-            statements.append((_INSERT_LAYOUT, (number, json.dumps(names))))
+            first.append((_INSERT_LAYOUT, (number, json.dumps(names))))
         return number
 
 
