@@ -20,7 +20,7 @@ export const BEAT_SECONDS = 10
 const SILENT = 2.5 * BEAT_SECONDS * 1000 // without a beat for this long, nobody is there
 const AGAIN = 3_000 // between two requests for what was missed
 const PATIENCE = 8_000 // a kernel that runs a cell answers nothing until it is done
-const HELD = 3_000 // news wait at most this long until the page has taken the sections that came before
+const HELD = 3_000 // news wait at most this long until the page has taken the curves that came before
 
 async function gunzip(buffer: ArrayBuffer): Promise<ArrayBuffer> {
     const stream = new Blob([buffer]).stream().pipeThrough(new DecompressionStream('gzip'))
@@ -32,12 +32,13 @@ export class NotebookSource implements Source {
     private whole: Promise<Partial<Doc>>
     private arrived: (doc: Partial<Doc>) => void = () => undefined
     private fresh: Partial<Doc> = {} // sections that came with updates and were not fetched yet
-    private allTaken: () => void = () => undefined
+    private curvesTaken: () => void = () => undefined
     private seq = -1
     private waiting = new Map<string, { done: (value: unknown) => void; failed: (reason: Error) => void }>()
     private asked = 0
     private heard = performance.now()
     private hello = -Infinity
+    private missed = false // a snapshot is wanted
     private told: ((update: Update) => void) | undefined
     private connected: ((connection: Connection) => void) | undefined
     private turn: Promise<void> = Promise.resolve() // messages are taken in in order, though inflating takes time
@@ -71,21 +72,19 @@ export class NotebookSource implements Source {
         return Object.fromEntries(sections.map((name) => [name, found[name]])) as Partial<Doc>
     }
 
-    /** These sections have reached the page; once all have, the next news may follow. */
     private taken(names: SectionName[]): void {
-        const { meta, ...left } = this.fresh
+        const left = { ...this.fresh }
         for (const name of names) if (name !== 'meta') delete left[name]
-        this.fresh = { ...(meta && { meta }), ...left }
-        if (!Object.keys(left).length) this.allTaken()
+        this.fresh = left
+        if (!left.curves) this.curvesTaken()
     }
 
-    /** Waits for the page: sections and the points that follow them must not overtake each other. */
-    private async handedOver(sections: Partial<Doc>): Promise<void> {
-        if (!Object.keys(sections).some((name) => name !== 'meta')) return
-        await Promise.race([
-            new Promise<void>((done) => (this.allTaken = done)),
-            new Promise<void>((done) => setTimeout(done, HELD)),
-        ])
+    /** Hands over news. Curves hold all points up to their moment: what follows waits until the page has them. */
+    private async tell(update: Update, sections: Partial<Doc>): Promise<void> {
+        this.fresh = { ...this.fresh, ...sections }
+        const taken = new Promise<void>((done) => (this.curvesTaken = done))
+        this.told?.(update)
+        if (sections.curves) await Promise.race([taken, new Promise((done) => setTimeout(done, HELD))])
     }
 
     curve(name: string, first: number, last: number, most: number): Promise<Curve> {
@@ -115,6 +114,7 @@ export class NotebookSource implements Source {
     private greet(now = false): void {
         if (!now && performance.now() - this.hello < AGAIN) return
         this.hello = performance.now()
+        this.missed = true
         this.send({ type: 'hello', after: this.seq })
     }
 
@@ -148,15 +148,13 @@ export class NotebookSource implements Source {
 
     private async takeSnapshot(buffer: ArrayBuffer): Promise<void> {
         const doc = unpack(await gunzip(buffer)) as Doc
-        if (doc.meta.seq === this.seq) return // the one that is shown, sent again
+        if (this.told && (!this.missed || doc.meta.seq <= this.seq)) return // for another page, or known
         this.whole = Promise.resolve(doc)
         this.arrived(doc)
         if (!this.told) return
         this.seq = doc.meta.seq
-        this.fresh = doc
-        const taken = this.handedOver(doc)
-        this.told(resetTo(doc))
-        await taken
+        this.missed = false
+        await this.tell(resetTo(doc), doc)
     }
 
     private async takeUpdate(message: {
@@ -166,12 +164,10 @@ export class NotebookSource implements Source {
     }): Promise<void> {
         const sections = message.buffer ? (unpack(await gunzip(message.buffer)) as Partial<Doc>) : {}
         if (!this.told || message.update.seq < this.seq) return
-        if (message.after !== this.seq) return this.greet() // something was missed: a snapshot will follow
+        if (message.after > this.seq) return this.greet() // something was missed: a snapshot will follow
+        this.missed = false
         this.seq = message.update.seq
-        this.fresh = { ...this.fresh, ...sections }
-        const taken = this.handedOver(sections)
-        this.told(message.update)
-        await taken
+        await this.tell(message.update, sections)
     }
 
     private async takeAnswer(message: { id: string; buffer?: ArrayBuffer; error?: string }): Promise<void> {

@@ -1,7 +1,7 @@
 """What a cell is told about a run, by the same follower and builders as the live server's, from a thread of its own.
 
-While a cell computes, the kernel hears nothing: so nothing here waits for the page to ask. A whole document is pushed
-every few seconds until the page says hello, then news as it comes, with the sections that it changes.
+While a cell computes, the kernel hears nothing: so nothing here waits for the page to ask. What is new is pushed as it
+comes, with the sections that it changes; until a page says hello also a whole document at times, for one that opens.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from neural_plasticity.views.happenings import raw_events
 
 TICK_SECONDS = 0.5
 BEAT_SECONDS = 10.0  # a sign of life at least this often; the page calls the kernel lost after two and a half
-SNAPSHOT_SECONDS = 5.0  # between whole documents, for pages that cannot say yet that they are there
+SNAPSHOT_SECONDS = 3.0  # between whole documents, for pages that cannot say yet that they are there,
+SHARE = 20  # and this many times as long as one takes
 MOST_POINTS = 200_000
 MOST_ROWS = 2_000
 _ENDS = tuple(name for name, section in SECTIONS.items() if RunEnded.kind in section.kinds)
@@ -70,7 +71,8 @@ class Feed:
         self._pages: set[str] = set()  # those that said hello and not goodbye
         self._greeted = False
         self._wanted = False  # a page has missed something
-        self._pushed = 0.0
+        self._whole_seq = 0
+        self._whole_next = 0.0
         self._task: asyncio.Task[None] | None = None
         self._open()
 
@@ -82,7 +84,8 @@ class Feed:
 
     def first(self) -> bytes:
         """The document with which the cell begins, gzipped."""
-        return asyncio.run_coroutine_threadsafe(self._whole(), background()).result()
+        packed, self._seq, self._state = asyncio.run_coroutine_threadsafe(self._whole(), background()).result()
+        return packed
 
     def start(self, cell: Callable[[], Cell | None]) -> None:
         """Push news to ``cell()`` until that is None."""
@@ -92,7 +95,7 @@ class Feed:
         """A page is there, and knows everything up to event ``after``."""
         self._pages.add(page)
         self._greeted = True
-        self._wanted = self._wanted or after != self._seq
+        self._wanted = self._wanted or after < self._seq
 
     def bye(self, page: str) -> None:
         """A page has gone. Once all have, nothing is pushed until another one says hello."""
@@ -115,14 +118,6 @@ class Feed:
         asyncio.run_coroutine_threadsafe(coroutine, background())
 
     # In the background --------------------------------------------------------------------------------------------
-
-    async def _whole(self) -> bytes:
-        answer = await self._documents.packed(None)
-        # By now the follower may have gone on for somebody's question: news continue from what is in the document.
-        self._seq, self._state = unpack(answer.plain)[META]["seq"], self._follower.state
-        self._wanted = False
-        self._pushed = time.monotonic()
-        return answer.gzipped
 
     async def _follow(self, cell: Callable[[], Cell | None]) -> None:
         self._task = asyncio.current_task()
@@ -149,37 +144,39 @@ class Feed:
         if self._greeted and not self._pages:
             return False
         if self._wanted:
-            cell.snapshot(await self._whole())
+            self._seq, self._state = await self._push_whole(cell)
             return True
-        if not self._greeted:
-            return await self._push_whole(cell)
         before, state = self._seq, self._state
         told = await self._follower.since(before)
         if told.reset:
-            cell.snapshot(await self._whole())
+            self._seq, self._state = await self._push_whole(cell)
         elif told.seq != before or told.state != state:
             await self._push(cell, before, told if told.state == state else told.with_changed(_ENDS))
-        self._note_end(cell, state, told.state)
-        return told.seq != before or told.state != state
-
-    async def _push_whole(self, cell: Cell) -> bool:
-        """Nobody has said hello: whoever comes finds a document that is not old."""
-        await self._follower.refresh()
-        state, new = self._state, (self._follower.seq, self._follower.state) != (self._seq, self._state)
-        if not new or time.monotonic() - self._pushed < SNAPSHOT_SECONDS:
-            return False
-        cell.snapshot(await self._whole())
-        self._note_end(cell, state, self._state)
-        return True
+        if self._state != state:
+            cell.over(self._state)
+        if not self._greeted and self._whole_seq < self._seq and time.monotonic() >= self._whole_next:
+            await self._push_whole(cell)
+        return self._seq != before or self._state != state
 
     async def _push(self, cell: Cell, after: int, told: Update) -> None:
         sections = (await self._documents.packed(told.changed)).gzipped if told.changed else None
         self._seq, self._state = told.seq, told.state
         cell.tell({"type": "update", "after": after, "update": _as_message(told)}, sections)
 
-    def _note_end(self, cell: Cell, before: str, now: str) -> None:
-        if now != before:
-            cell.over(now)
+    async def _push_whole(self, cell: Cell) -> tuple[int, str]:
+        packed, seq, state = await self._whole()
+        cell.snapshot(packed)
+        return seq, state
+
+    async def _whole(self) -> tuple[bytes, int, str]:
+        """The document, the number of the last event in it, and the run's state."""
+        began = time.monotonic()
+        answer = await self._documents.packed(None)
+        # By now the follower may have gone on, for somebody's question: news go on from what is in the document.
+        self._whole_seq = int(unpack(answer.plain)[META]["seq"])
+        self._whole_next = time.monotonic() + max(SNAPSHOT_SECONDS, SHARE * (time.monotonic() - began))
+        self._wanted = False
+        return answer.gzipped, self._whole_seq, self._follower.state
 
     async def _answer(self, cell: Cell, number: str, path: str, query: Mapping[str, Any]) -> None:
         try:
