@@ -1,4 +1,5 @@
 /** Lifelines on a canvas: rows, vertical lines, the axis of steps. */
+import { whole } from '../model/format'
 import { ADDED as ADDED_INK, REGROWN as REGROWN_INK } from '../model/palette'
 import { ABSENT, ADDED, PRUNED, REGROWN } from '../model/types'
 import { hatch, type Ink } from './ink.svelte'
@@ -149,7 +150,7 @@ export function paintAxis(context: CanvasRenderingContext2D, plan: Plan, lines: 
     context.textAlign = 'center'
     for (const step of ticks(plan.first, plan.last, plan.width / 90)) {
         const x = Math.min(Math.max(xOf(plan, step), plan.left + 4), plan.left + plan.width - 16)
-        context.fillText(step.toLocaleString('en-US'), x, 30)
+        context.fillText(whole(step), x, 30)
     }
     context.textAlign = 'left'
     let free = -Infinity

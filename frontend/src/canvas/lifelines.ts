@@ -1,4 +1,4 @@
-/** Lifelines: one row per head over the steps. what each row holds, in which order, and where. */
+/** Lifelines: one row per head over the steps; what each row holds, in which order, and where. */
 import { place, type Ramp } from '../model/colour'
 import { headName, lastAt, lifeOf, stateGrid, stateWord } from '../model/heads'
 import { MARKS } from '../model/palette'

@@ -98,6 +98,22 @@ export function rankShares(scores: Grid, states: Grid): Float32Array {
     return Float32Array.from(ranks, (rank) => (rank < 0 ? NaN : of < 2 ? 0.5 : rank / (of - 1)))
 }
 
+const ranked = new WeakMap<Criterion, Criterion>()
+/** The criterion with every score replaced by its rank share among the heads that were there then. */
+export function rankedCriterion(heads: Heads, criterion: Criterion): Criterion {
+    const known = ranked.get(criterion)
+    if (known) return known
+    const shares = new Float32Array(criterion.values.data.length)
+    const cells = cellsOf(heads)
+    for (let at = 0; at < criterion.steps.data.length; at++) {
+        const scores = scoreGrid(criterion, at)
+        if (scores) shares.set(rankShares(scores, statesAt(heads, criterion.steps.data[at]!)), at * cells)
+    }
+    const found = { ...criterion, low: 0, high: 1, values: { data: shares, shape: criterion.values.shape } }
+    ranked.set(criterion, found)
+    return found
+}
+
 const SUFFIXES = ['th', 'st', 'nd', 'rd']
 export function ordinal(n: number): string {
     const tens = n % 100

@@ -1,10 +1,9 @@
-/** Lifelines as a picture on white and as a table; the ranks that they can be coloured by. */
+/** Lifelines as a picture on white and as a table. */
 import { PAPER, prepare } from '../canvas/ink.svelte'
 import { table, type Plan, type Row, type Shade, type Upright } from '../canvas/lifelines'
 import { paintAxis, paintRows, paintUprights } from '../canvas/lifelines-paint'
 import { blobOf, csv, csvBlob, save } from '../charts/export'
-import { rankShares, scoreGrid, statesAt } from '../model/heads'
-import type { Criterion, Heads } from '../model/types'
+import type { Heads } from '../model/types'
 
 /** Browsers paint no canvas taller than this. */
 const TALLEST = 16_000
@@ -35,15 +34,4 @@ export async function savePicture(what: {
 
 export function saveTable(heads: Heads, rows: Row[], first: number): void {
     save('lifelines.csv', csvBlob(csv(table(heads, rows, first))))
-}
-
-/** The criterion with every score replaced by its rank share among the heads active then. */
-export function rankedCriterion(heads: Heads, criterion: Criterion): Criterion {
-    const ranked = new Float32Array(criterion.values.data.length)
-    const cells = heads.shape[0] * heads.shape[1]
-    for (let at = 0; at < criterion.steps.data.length; at++) {
-        const scores = scoreGrid(criterion, at)
-        if (scores) ranked.set(rankShares(scores, statesAt(heads, criterion.steps.data[at]!)), at * cells)
-    }
-    return { ...criterion, low: 0, high: 1, values: { data: ranked, shape: criterion.values.shape } }
 }
