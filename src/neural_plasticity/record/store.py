@@ -183,6 +183,9 @@ class RecordWriter:
             # One plain file is what people copy and put on read-only media. Not vital: WAL left behind reads as well.
             with contextlib.suppress(sqlite3.Error):
                 self._cursor.close()  # a statement that failed half-way would hold the file
+                # A live page may hold the file open. Then at least everything lies in it, and the log is empty.
+                self._connection.execute("PRAGMA busy_timeout=2000")
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 self._connection.execute("PRAGMA busy_timeout=0")
                 self._connection.execute("PRAGMA journal_mode=DELETE").fetchone()
             self._abandon()
