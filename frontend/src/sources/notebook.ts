@@ -9,6 +9,7 @@ import { unpack } from './unpack'
 /** What comes from the kernel. `buffer` is a packed document, gzipped. */
 export type FromKernel =
     | { type: 'snapshot'; buffer: ArrayBuffer }
+    | { type: 'reset' } // what was shown is no longer so; a snapshot follows
     | { type: 'update'; after: number; update: Update; buffer?: ArrayBuffer }
     | { type: 'answer'; id: string; buffer?: ArrayBuffer; error?: string }
     | { type: 'beat' }
@@ -144,6 +145,10 @@ export class NotebookSource implements Source {
     private async take(message: FromKernel): Promise<void> {
         if (message.type === 'snapshot') await this.takeSnapshot(message.buffer)
         else if (message.type === 'update') await this.takeUpdate(message)
+        else if (message.type === 'reset') {
+            this.missed = true
+            this.seq = -1
+        }
     }
 
     private async takeSnapshot(buffer: ArrayBuffer): Promise<void> {

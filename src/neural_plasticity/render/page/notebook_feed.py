@@ -140,33 +140,33 @@ class Feed:
             if not self.path.is_file():
                 return False
             self._open()
-            self._wanted = True
+            return await self._start_again(cell)
         if self._greeted and not self._pages:
             return False
-        if self._wanted:
-            self._seq, self._state = await self._push_whole(cell)
-            return True
         before, state = self._seq, self._state
         told = await self._follower.since(before)
         if told.reset:
-            self._seq, self._state = await self._push_whole(cell)
-        elif told.seq != before or told.state != state:
+            return await self._start_again(cell)
+        if told.seq != before or told.state != state:
             await self._push(cell, before, told if told.state == state else told.with_changed(_ENDS))
+        if self._wanted or (not self._greeted and self._whole_seq < self._seq and time.monotonic() > self._whole_next):
+            cell.snapshot((await self._whole())[0])
         if self._state != state:
             cell.over(self._state)
-        if not self._greeted and self._whole_seq < self._seq and time.monotonic() >= self._whole_next:
-            await self._push_whole(cell)
         return self._seq != before or self._state != state
+
+    async def _start_again(self, cell: Cell) -> bool:
+        """What the pages have is no longer so: a new attempt, or another record in this one's place."""
+        packed, self._seq, self._state = await self._whole()
+        cell.tell({"type": "reset"})
+        cell.snapshot(packed)
+        cell.over(self._state)
+        return True
 
     async def _push(self, cell: Cell, after: int, told: Update) -> None:
         sections = (await self._documents.packed(told.changed)).gzipped if told.changed else None
         self._seq, self._state = told.seq, told.state
         cell.tell({"type": "update", "after": after, "update": _as_message(told)}, sections)
-
-    async def _push_whole(self, cell: Cell) -> tuple[int, str]:
-        packed, seq, state = await self._whole()
-        cell.snapshot(packed)
-        return seq, state
 
     async def _whole(self) -> tuple[bytes, int, str]:
         """The document, the number of the last event in it, and the run's state."""
