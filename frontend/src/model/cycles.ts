@@ -169,7 +169,7 @@ export function cycleCharts({ cycles, baseline }: Cycles): LineSpec[] {
     return [
         across(
             'Perplexity',
-            'test text, 95 % interval',
+            'test text',
             [
                 acrossCycles(cycles, 'pruned', pruned, (one) => one.perplexity),
                 control && { ...control, dash: 'dashed' as const },
@@ -177,8 +177,8 @@ export function cycleCharts({ cycles, baseline }: Cycles): LineSpec[] {
             baseline ? [baseline.value, 'baseline'] : undefined,
         ),
         across(
-            'Cumulative impact on test loss',
-            'nats per token, 95 % interval',
+            'Cumulative impact',
+            'test loss, nats per token',
             [
                 acrossCycles(cycles, 'against baseline', pruned, (one) => one.impact),
                 acrossCycles(cycles, 'against control', MODELS.control!, (one) => one.impact_on_control),

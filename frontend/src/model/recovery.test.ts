@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { alignedSpec, cycleColour, cycleSpec } from './recovery'
+import { alignedSpec, cycleColour, cycleSpec, partOf, running } from './recovery'
 import type { Recovery, Series } from './types'
 
 const series = (name: string, steps: number[], values: number[]): Series => ({
@@ -24,16 +24,25 @@ const recovery = (more: Partial<Recovery> = {}): Recovery => ({
 
 describe('one cycle', () => {
     it('lies at its steps in the run, against what it had before', () => {
-        const spec = cycleSpec(recovery(), 1.9)
+        const spec = cycleSpec(recovery(), 1.6)
         expect(spec.title).toBe('Cycle 1: 80 % recovered')
         expect(spec.domain).toEqual([100, 110])
         expect(Array.from(spec.lines[1]!.steps)).toEqual([105, 110])
         expect(spec.references?.map((one) => one.label)).toEqual([
-            'before pruning',
             'right after pruning',
+            'before pruning',
             'baseline',
         ])
-        expect(cycleSpec(recovery(), 2).references).toHaveLength(2)
+    })
+    it('lets references that lie close share a label, and draws equal ones once', () => {
+        const close = cycleSpec(recovery(), 1.99).references
+        expect(close?.map((one) => one.label)).toEqual([
+            'right after pruning',
+            'before pruning, baseline',
+            '',
+        ])
+        const equal = cycleSpec(recovery(), 2).references
+        expect(equal?.map((one) => one.label)).toEqual(['right after pruning', 'before pruning, baseline'])
     })
     it('has no reference without a figure, and no line without a curve', () => {
         const spec = cycleSpec(
@@ -59,7 +68,7 @@ describe('aligned at the pruning', () => {
             baseline: 2,
             empty: null,
         })
-        expect(spec.title).toBe('Training loss')
+        expect(spec.unit).toContain('training loss')
         expect(spec.lines.map((line) => Array.from(line.values))).toEqual([
             [3, 2.5],
             [3, 2.5],
@@ -80,5 +89,26 @@ describe('aligned at the pruning', () => {
     it('stands without any', () => {
         expect(alignedSpec({ recoveries: [], baseline: null, empty: 'x' }).lines).toEqual([])
         expect(cycleColour(0, 1)).toBe(cycleColour(0, 5))
+    })
+})
+
+describe('while it runs', () => {
+    const curve = { ...series('loss', [1, 5, 9, 9, 12], [5, 4, 3, 2, 1]), label: 'loss', unit: '', group: '' }
+    const curves = { series: [curve], clock: { steps: curve.steps, seconds: curve.values }, exact: true }
+    it('takes the part of a curve between two steps, ends included', () => {
+        expect(Array.from(partOf(curves, 'loss', 5, 9)!.values.data)).toEqual([4, 3, 2])
+        expect(partOf(curves, 'loss', 13)).toBeNull()
+        expect(partOf(curves, 'gone', 0)).toBeNull()
+        expect(partOf(undefined, 'loss', 0)).toBeNull()
+    })
+    it('says of how many points, as far as the whole curve tells', () => {
+        expect(partOf(curves, 'loss', 5, 9)!.total).toBe(3)
+        expect(partOf({ ...curves, series: [{ ...curve, total: 5000 }] }, 'loss', 5, 9)!.total).toBe(3000)
+    })
+    it('continues the last recovery with what the curves have by now', () => {
+        const now = running(recovery({ first: 5, last: 6, training: null }), curves, 12)
+        expect(Array.from(now.training!.steps.data)).toEqual([0, 4, 4, 7])
+        expect(now.validation).toBeNull()
+        expect(now.last).toBe(12)
     })
 })

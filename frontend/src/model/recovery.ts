@@ -2,12 +2,53 @@
 import type { Line, LineSpec, Reference } from '../charts/spec'
 import { percent } from './format'
 import { CIVIDIS, MODELS, phaseColour } from './palette'
+import { runningMean } from './smooth'
 import { recoveredShare } from './story'
-import type { FineTuning, Recovery, Series } from './types'
+import { lowerBound, upperBound } from './downsample'
+import type { Curves, FineTuning, Recovery, Series } from './types'
 
 const UNIT = 'nats per token'
 const known = (value: number | null): value is number => value !== null && Number.isFinite(value)
 const moved = (values: ArrayLike<number>, by: number) => Float64Array.from(values, (value) => value + by)
+
+/** Part of a recorded curve between two steps, in the same memory; null where it has no point. */
+export function partOf(
+    curves: Curves | undefined,
+    name: string,
+    first: number,
+    last = Infinity,
+): Series | null {
+    const whole = curves?.series.find((one) => one.name === name)
+    if (!whole) return null
+    const { data } = whole.steps
+    const [from, to] = [lowerBound(data, first), upperBound(data, last)]
+    if (to <= from) return null
+    return {
+        name,
+        steps: { data: data.subarray(from, to), shape: [to - from] },
+        values: { data: whole.values.data.subarray(from, to), shape: [to - from] },
+        total: Math.round((whole.total * (to - from)) / data.length),
+    }
+}
+
+/** The recovery that is going on, with the points that arrived since its view was made. */
+export function running(one: Recovery, curves: Curves | undefined, last: number): Recovery {
+    const since = (name: string): Series | null => {
+        const part = partOf(curves, name, one.first)
+        return part && { ...part, steps: { ...part.steps, data: moved(part.steps.data, -one.first) } }
+    }
+    const training = since('loss')
+    const count = training?.steps.data.length ?? 0
+    const mean = training && runningMean(training.values.data, Math.max(3, Math.round(count * 0.1)))
+    return {
+        ...one,
+        last: Math.max(last, one.first),
+        training,
+        smooth:
+            training && mean && count > 8 ? { ...training, values: { data: mean, shape: [count] } } : null,
+        validation: since('validation_loss'),
+    }
+}
 
 function line(series: Series, first: number, label: string, colour: string, more: Partial<Line> = {}): Line {
     const { values, total } = series
@@ -20,6 +61,25 @@ function line(series: Series, first: number, label: string, colour: string, more
         colour,
         ...more,
     }
+}
+
+/** References whose labels would lie on each other share one. */
+function spread(wanted: { value: number | null; label: string }[], lines: Line[]): Reference[] {
+    const found = wanted.filter((one): one is Reference => known(one.value))
+    let [low, high] = [Infinity, -Infinity]
+    for (const values of [found.map((one) => one.value), ...lines.map((one) => one.values)])
+        for (let at = 0; at < values.length; at++) {
+            low = Math.min(low, values[at]!)
+            high = Math.max(high, values[at]!)
+        }
+    const references: Reference[] = []
+    for (const one of found) {
+        const near = references.find((other) => Math.abs(other.value - one.value) <= 0.07 * (high - low))
+        if (near) near.label += `, ${one.label}`
+        if (!near || Math.abs(near.value - one.value) > 1e-9)
+            references.push({ value: one.value, label: near ? '' : one.label })
+    }
+    return references
 }
 
 /** One fine-tuning against the loss before its pruning and the baseline. */
@@ -35,11 +95,14 @@ export function cycleSpec(one: Recovery, baseline: number | null): LineSpec {
                 points: one.validation.steps.data.length <= 60,
             }),
         )
-    const references: Reference[] = []
-    if (known(one.loss_before)) references.push({ value: one.loss_before, label: 'before pruning' })
-    if (known(one.loss_pruned)) references.push({ value: one.loss_pruned, label: 'right after pruning' })
-    if (known(baseline) && (!known(one.loss_before) || Math.abs(baseline - one.loss_before) > 1e-9))
-        references.push({ value: baseline, label: 'baseline' })
+    const references = spread(
+        [
+            { value: one.loss_pruned, label: 'right after pruning' },
+            { value: one.loss_before, label: 'before pruning' },
+            { value: baseline, label: 'baseline' },
+        ],
+        lines,
+    )
     const share = recoveredShare(one)
     return {
         title: `Cycle ${one.cycle}${known(share) ? `: ${percent(share)} recovered` : ''}`,
@@ -90,8 +153,8 @@ export function alignedSpec(view: FineTuning, most = 12): LineSpec {
     const longest = Math.max(1, ...shown.map((one) => one.last - one.first))
     const left = all.length - shown.length
     return {
-        title: `${validated ? 'Validation loss above the loss before pruning' : 'Training loss'}${left ? `, ${left} cycles left out` : ''}`,
-        unit: UNIT,
+        title: `Recovery, ${left ? `${left} cycles left out` : 'all cycles'}`,
+        unit: validated ? 'validation loss − loss before pruning' : `training loss, ${UNIT}`,
         lines,
         references: validated ? [{ value: 0, label: 'as before pruning' }] : [],
         domain: [0, longest],

@@ -62,7 +62,7 @@ describe('warm-up', () => {
             'Slope −0.00021 per step, 95 % interval −0.00083 to +0.00041: all of it inside the tolerance of ± 0.0010.',
         )
         expect(stableWhy(stable({ slope_high: 2e-3 }))).toContain('not inside')
-        expect(stableWhy(stable({ slope: NaN }))).toBe('Inside ± 5 %.')
+        expect(stableWhy(stable({ slope: NaN }))).toBe('Inside ±\u00a05\u00a0%.')
         expect(stableWhy(stable({ tolerance: 0, reason: '' }))).toBe('No slope was recorded with it.')
     })
     it('has a headline for every end', () => {

@@ -2,12 +2,14 @@
 import { between, percent, plain, plural, signed, significant } from './format'
 import type { AllSamples, Cycle, Log, Measured, RawEvents, Recovery, Setting, Stable, Warmup } from './types'
 
+/** A per cent sign stays with its number. */
+export const unbroken = (text: string): string => text.replace(/ (?=%)|(?<=±) /g, '\u00a0')
 const lower = (text: string) => text.charAt(0).toLowerCase() + text.slice(1)
 const upper = (text: string) => text.charAt(0).toUpperCase() + text.slice(1)
 /** A sentence of its own: capital letter, one full stop. */
 export const sentence = (text: string): string => {
     const trimmed = text.trim()
-    return trimmed ? upper(/[.!?…]$/.test(trimmed) ? trimmed : `${trimmed}.`) : ''
+    return trimmed ? unbroken(upper(/[.!?…]$/.test(trimmed) ? trimmed : `${trimmed}.`)) : ''
 }
 export const step = (value: number): string => plain(value, 0)
 

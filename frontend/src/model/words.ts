@@ -73,6 +73,7 @@ export function difference(comparison: Comparison): string {
     if (pieces.every((piece) => piece.kind === 'same')) return 'The texts are the same.'
     if (!removed && !added) return 'They differ in spaces and punctuation only.'
     const change = [removed && `${plural(removed, 'word')} gone`, added && `${plural(added, 'word')} new`]
-    const start = alike ? `alike for the first ${plural(alike, 'word')}` : 'different from the first word on'
+    const same = alike === 1 ? 'the first word' : `the first ${plural(alike, 'word')}`
+    const start = alike ? `alike for ${same}` : 'different from the first word on'
     return `${change.filter(Boolean).join(', ')}; ${start}${comparison.rough ? ' (too different to align further)' : ''}.`
 }

@@ -1,0 +1,63 @@
+/** The warm-up as a chart, also while it goes on. */
+import type { Line, LineSpec } from '../charts/spec'
+import { plain } from './format'
+import { MARKS, MODELS, phaseColour } from './palette'
+import { partOf } from './recovery'
+import { runningMean } from './smooth'
+import type { Curves, Series, Warmup } from './types'
+
+/** The view with the points that arrived since it was made; the mean is over a tenth of them. */
+export function warmupNow(view: Warmup, curves: Curves | undefined, last: number): Warmup {
+    const first = view.raw ? view.first : -Infinity
+    const raw = partOf(curves, 'loss', first)
+    if (!raw) return view
+    const count = raw.steps.data.length
+    const width = Math.max(3, Math.round(count * 0.1)) | 1
+    const mean = { data: runningMean(raw.values.data, width), shape: [count] }
+    return {
+        ...view,
+        raw,
+        smooth: count > 3 ? { ...raw, values: mean } : null,
+        validation: partOf(curves, 'validation_loss', first),
+        window: Math.round((width * raw.total) / count),
+        first: raw.steps.data[0]!,
+        last: Math.max(last, raw.steps.data[0]! + 1),
+        end: view.end || 'still running',
+        empty: null,
+    }
+}
+
+export function warmupSpec(view: Warmup): LineSpec | null {
+    if (!view.raw) return null
+    const line = (one: Series, label: string, colour: string, more: Partial<Line> = {}): Line => ({
+        name: one.name,
+        label,
+        steps: one.steps.data,
+        values: one.values.data,
+        total: one.total,
+        colour,
+        ...more,
+    })
+    const colour = phaseColour('warmup')
+    const lines = [line(view.raw, 'training loss', colour, { faint: view.smooth !== null })]
+    if (view.smooth) lines.push(line(view.smooth, `mean of ${plain(view.window, 0)} points`, colour))
+    if (view.validation)
+        lines.push(
+            line(view.validation, 'validation loss', MODELS.pruned!, {
+                points: view.validation.steps.data.length <= 60,
+            }),
+        )
+    return {
+        title: 'Loss before any pruning',
+        unit: 'nats per token',
+        lines,
+        domain: [view.first, Math.max(view.last, view.first + 1)],
+        shades: view.stable.map((one) => ({
+            first: one.first,
+            last: one.step,
+            label: 'called stable',
+            colour: MARKS.stable!,
+        })),
+        height: 320,
+    }
+}
