@@ -89,7 +89,7 @@ class Stream:
 
 @dataclass
 class Picture:
-    """What a client knows: points and the last event number; resets are counted, and take the points from a document."""
+    """What a client knows: points and the last event number; resets are counted, the test fetches the document."""
 
     seq: int = 0
     state: str = ""
@@ -110,7 +110,9 @@ class Picture:
         """As a page does that opens, or that was told to start afresh."""
         self.seq = document["meta"]["seq"]
         series = document["curves"]["series"]
-        self.points = {one["name"]: list(zip(one["steps"].tolist(), one["values"].tolist(), strict=True)) for one in series}
+        self.points = {
+            one["name"]: list(zip(one["steps"].tolist(), one["values"].tolist(), strict=True)) for one in series
+        }
 
 
 def recorded_points(run: Run, attempt: Any = "latest") -> dict[str, list[tuple[int, float]]]:
@@ -123,4 +125,6 @@ def recorded_points(run: Run, attempt: Any = "latest") -> dict[str, list[tuple[i
 
 def same(one: Mapping[str, list[tuple[int, float]]], other: Mapping[str, list[tuple[int, float]]]) -> bool:
     """Equal to the bit, NaN included."""
-    return {name: repr(points) for name, points in one.items()} == {name: repr(points) for name, points in other.items()}
+    return {name: repr(points) for name, points in one.items()} == {
+        name: repr(points) for name, points in other.items()
+    }
