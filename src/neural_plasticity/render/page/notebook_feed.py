@@ -31,6 +31,7 @@ TICK_SECONDS = 0.5
 BEAT_SECONDS = 10.0  # a sign of life at least this often; the page calls the kernel lost after two and a half
 SNAPSHOT_SECONDS = 3.0  # between whole documents, for pages that cannot say yet that they are there,
 SHARE = 20  # and this many times as long as one takes
+COPY_SECONDS = 120.0  # between static copies while a run goes on
 MOST_POINTS = 200_000
 MOST_ROWS = 2_000
 _ENDS = tuple(name for name, section in SECTIONS.items() if RunEnded.kind in section.kinds)
@@ -45,8 +46,8 @@ class Cell(Protocol):
     def tell(self, message: dict[str, Any], buffer: bytes | None = None) -> None:
         """A message to every page that shows the widget."""
 
-    def over(self, state: str) -> None:
-        """The run has come to its end, or goes on again (``running``)."""
+    def copy(self) -> None:
+        """The static copy is to be made again; may take its time."""
 
 
 @cache
@@ -73,6 +74,8 @@ class Feed:
         self._wanted = False  # a page has missed something
         self._whole_seq = 0
         self._whole_next = 0.0
+        self._copied = (0, "")
+        self._copied_at = time.monotonic()
         self._task: asyncio.Task[None] | None = None
         self._open()
 
@@ -85,6 +88,7 @@ class Feed:
     def first(self) -> bytes:
         """The document with which the cell begins, gzipped."""
         packed, self._seq, self._state = asyncio.run_coroutine_threadsafe(self._whole(), background()).result()
+        self._copied = self._seq, self._state
         return packed
 
     def start(self, cell: Callable[[], Cell | None]) -> None:
@@ -141,18 +145,17 @@ class Feed:
                 return False
             self._open()
             return await self._start_again(cell)
-        if self._greeted and not self._pages:
-            return False
         before, state = self._seq, self._state
         told = await self._follower.since(before)
         if told.reset:
             return await self._start_again(cell)
-        if told.seq != before or told.state != state:
+        if self._greeted and not self._pages:
+            self._seq, self._state = told.seq, told.state  # nobody looks; the copy is still kept
+        elif told.seq != before or told.state != state:
             await self._push(cell, before, told if told.state == state else told.with_changed(_ENDS))
         if self._wanted or (not self._greeted and self._whole_seq < self._seq and time.monotonic() > self._whole_next):
             cell.snapshot((await self._whole())[0])
-        if self._state != state:
-            cell.over(self._state)
+        await self._copy(cell)
         return self._seq != before or self._state != state
 
     async def _start_again(self, cell: Cell) -> bool:
@@ -160,8 +163,14 @@ class Feed:
         packed, self._seq, self._state = await self._whole()
         cell.tell({"type": "reset"})
         cell.snapshot(packed)
-        cell.over(self._state)
         return True
+
+    async def _copy(self, cell: Cell) -> None:
+        """What a saved notebook shows is as the run ended, or not much older than its end would be."""
+        due = COPY_SECONDS if self._state == "running" else 0.0
+        if (self._seq, self._state) != self._copied and time.monotonic() - self._copied_at >= due:
+            self._copied, self._copied_at = (self._seq, self._state), time.monotonic()
+            await asyncio.to_thread(cell.copy)
 
     async def _push(self, cell: Cell, after: int, told: Update) -> None:
         sections = (await self._documents.packed(told.changed)).gzipped if told.changed else None

@@ -72,9 +72,9 @@ class DashboardWidget(anywidget.AnyWidget):
         """A message to every page that shows this widget."""
         self.send(message, None if buffer is None else [buffer])
 
-    def over(self, state: str) -> None:
-        """The run has ended, or goes on: the static copy that a saved notebook keeps is made again."""
-        if self._shown and state != "running":
+    def copy(self) -> None:
+        """Make the static copy again that a saved notebook keeps."""
+        if self._shown:
             self._show_twin(update=True)
 
     # Display ------------------------------------------------------------------------------------------------------
