@@ -23,14 +23,19 @@ _SAMPLE_BYTES = 65_536
 _WORTH = 0.85
 
 
-def describe(array: Array) -> tuple[str, str]:
+def inline_reference(array: Array, start: int) -> str:
+    """JSON text that says where in its event's row an array lies, and what it is."""
+    return f"[{_described(array.dtype, array.shape)},{start},{array.nbytes}]"
+
+
+@lru_cache(maxsize=256)
+def _described(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:
+    return ",".join(map(json.dumps, _describe(dtype, shape)))
+
+
+def _describe(dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[str, str]:
     """dtype and shape as text, byte order and structured fields included."""
-    return _describe_dtype(array.dtype), str(list(array.shape))
-
-
-@lru_cache(maxsize=64)
-def _describe_dtype(dtype: np.dtype[Any]) -> str:
-    return str(np.lib.format.dtype_to_descr(dtype))
+    return str(np.lib.format.dtype_to_descr(dtype)), str(list(shape))
 
 
 def restore(dtype: str, shape: str, data: bytes) -> Array:
@@ -61,7 +66,7 @@ class Blob:
     @classmethod
     def of(cls, array: Array) -> Blob:
         """Name ``array`` by its content."""
-        dtype, shape = describe(array)
+        dtype, shape = _describe(array.dtype, array.shape)
         raw = array.tobytes()
         digest = hashlib.blake2b(f"{dtype}{shape}".encode(), digest_size=16)
         digest.update(raw)

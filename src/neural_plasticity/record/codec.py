@@ -11,11 +11,12 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-import math
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from functools import singledispatch
+from json.encoder import encode_basestring_ascii as _quoted
+from math import isfinite
 from pathlib import PurePath
 from typing import Any, ClassVar
 
@@ -27,9 +28,8 @@ from neural_plasticity.events import EVENT_TYPES, Event
 from neural_plasticity.heads import HeadId
 
 Array = npt.NDArray[Any]
-Put = Callable[[Array], Any]  # keeps an array, returns the JSON that refers to it
+Put = Callable[[Array], str]  # keeps an array, returns the JSON text that refers to it
 Get = Callable[[Any], Array]
-_json = json.JSONEncoder(separators=(",", ":"))  # json.dumps would build one for every event
 COORDINATES = frozenset(field.name for field in dataclasses.fields(Event))
 
 
@@ -43,107 +43,120 @@ class UnknownEvent(Event):
     payload: Mapping[str, Any]
 
 
-_AS_IT_IS = frozenset({str, int, bool, type(None)})
-_WAYS: dict[type, Callable[[Any, Put], Any]] = {}
+# Text is made right away: objects for JSON's own encoder, and that encoder made for every event, cost as much again.
+_WAYS: dict[type, Callable[[Any, Put], str]] = {}
 
 
-def encode(value: Any, put: Put) -> Any:
-    """JSON form of ``value``; arrays go through ``put``. What has no form of its own is kept as its text."""
+def encode(value: Any, put: Put) -> str:
+    """JSON text of ``value``; arrays go through ``put``. What has no form of its own is kept as its text."""
     kind = type(value)
-    if kind in _AS_IT_IS:
-        return value
     way = _WAYS.get(kind)
     if way is None:  # singledispatch's own look-up is a function call and a weak reference, for each value
         way = _WAYS[kind] = _encode.dispatch(kind)
     return way(value, put)
 
 
+def _members(items: Iterable[tuple[str, Any]], put: Put) -> str:
+    return f"{{{','.join([f'{_quoted(key)}:{encode(one, put)}' for key, one in items])}}}"
+
+
+def _all(values: Iterable[Any], put: Put) -> str:
+    return f"[{','.join([encode(one, put) for one in values])}]"
+
+
 @singledispatch
-def _encode(value: Any, put: Put) -> Any:
+def _encode(value: Any, put: Put) -> str:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: encode(getattr(value, field.name), put) for field in dataclasses.fields(value)}
+        return _members([(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)], put)
     if hasattr(value, "__array__"):
         return encode(np.asarray(value), put)
-    return str(value)
+    return _quoted(str(value))
+
+
+@_encode.register(type(None))
+def _(_value: None, _put: Put) -> str:
+    return "null"
 
 
 @_encode.register
-def _(value: bool, _put: Put) -> Any:
-    return value
+def _(value: bool, _put: Put) -> str:
+    return "true" if value else "false"
 
 
 @_encode.register
-def _(value: int, _put: Put) -> Any:
-    return int(value)
+def _(value: int, _put: Put) -> str:
+    return int.__repr__(value)
 
 
 @_encode.register
-def _(value: float, _put: Put) -> Any:
-    return float(value) if math.isfinite(value) else {"$float": repr(float(value))}
+def _(value: float, _put: Put) -> str:
+    text = float.__repr__(value)
+    return text if isfinite(value) else f'{{"$float":"{text}"}}'
 
 
 @_encode.register
-def _(value: str, _put: Put) -> Any:
-    return str(value)
+def _(value: str, _put: Put) -> str:
+    return _quoted(str(value))
 
 
 @_encode.register
-def _(value: complex, put: Put) -> Any:
-    return {"$complex": [encode(value.real, put), encode(value.imag, put)]}
+def _(value: complex, put: Put) -> str:
+    return f'{{"$complex":{_all((value.real, value.imag), put)}}}'
 
 
 @_encode.register
-def _(value: bytes, _put: Put) -> Any:
-    return {"$bytes": base64.b64encode(value).decode("ascii")}
+def _(value: bytes, _put: Put) -> str:
+    return f'{{"$bytes":"{base64.b64encode(value).decode("ascii")}"}}'
 
 
 @_encode.register
-def _(value: Enum, put: Put) -> Any:
+def _(value: Enum, put: Put) -> str:
     return encode(value.value, put)
 
 
 @_encode.register
-def _(value: PurePath, _put: Put) -> Any:
-    return str(value)
+def _(value: PurePath, _put: Put) -> str:
+    return _quoted(str(value))
 
 
 @_encode.register(list)
-def _(value: list[Any], put: Put) -> Any:
-    return [encode(one, put) for one in value]
+def _(value: list[Any], put: Put) -> str:
+    return _all(value, put)
 
 
 @_encode.register(tuple)
-def _(value: tuple[Any, ...], put: Put) -> Any:
-    return {"$tuple": [encode(one, put) for one in value]}
+def _(value: tuple[Any, ...], put: Put) -> str:
+    return f'{{"$tuple":{_all(value, put)}}}'
 
 
 @_encode.register(set)
 @_encode.register(frozenset)
-def _(value: Any, put: Put) -> Any:
-    return {"$set": [encode(one, put) for one in sorted(value, key=repr)]}
+def _(value: Any, put: Put) -> str:
+    return f'{{"$set":{_all(sorted(value, key=repr), put)}}}'
 
 
 @_encode.register(Mapping)
-def _(value: Any, put: Put) -> Any:
-    if all(type(key) is str and not key.startswith("$") for key in value):
-        return {key: encode(one, put) for key, one in value.items()}
-    return {"$map": [[encode(key, put), encode(one, put)] for key, one in value.items()]}
+def _(value: Any, put: Put) -> str:
+    for key in value:
+        if type(key) is not str or key.startswith("$"):
+            return f'{{"$map":{_all(map(list, value.items()), put)}}}'
+    return _members(value.items(), put)
 
 
 @_encode.register
-def _(value: np.generic, put: Put) -> Any:
+def _(value: np.generic, put: Put) -> str:
     plain = value.item()
     same = isinstance(plain, (bool, int, float, complex, str, bytes)) and value.dtype.kind in "biufcSU"
-    return encode(plain, put) if same else {"$scalar": put(np.asarray(value))}
+    return encode(plain, put) if same else f'{{"$scalar":{put(np.asarray(value))}}}'
 
 
 @_encode.register
-def _(value: np.ndarray, put: Put) -> Any:
+def _(value: np.ndarray, put: Put) -> str:
     if value.dtype.hasobject:
         raise RecordError(
             f"array of dtype {value.dtype}: expected numbers, text or dates; convert it before recording."
         )
-    return {"$array": put(value)}
+    return f'{{"$array":{put(value)}}}'
 
 
 _TAGS: Mapping[str, Callable[[Any, Get], Any]] = {
@@ -199,12 +212,12 @@ def encode_event(event: Event, put: Put) -> str:
     Raises:
         RecordError: a value that cannot be kept.
     """
-    payload = {}
+    members = []
     for name, restorer in _fields(type(event)):
         value = getattr(event, name)
         plain = [list(one) if isinstance(one, HeadId) else one for one in value] if restorer else value
-        payload[name] = encode(plain, put)
-    return _json.encode(payload)
+        members.append((name, plain))
+    return _members(members, put)
 
 
 def decode_event(kind: str, version: int, payload: str, coordinates: Mapping[str, Any], get: Get) -> Event:

@@ -143,6 +143,10 @@ class Snapshot(Run):
         """The events with these numbers, in order."""
         return [one for seq in sorted(set(seqs)) for one in self._recorded(seq, seq)]
 
+    def outlines(self, seqs: Iterable[int]) -> Iterator[Recorded]:
+        """As `at`, in the order given; arrays have their shape but no content (0 or NaN everywhere, in no memory)."""
+        return (one for seq in seqs for one in self._recorded(seq, seq, get=self._outline))
+
     def count(self, *kinds: str, attempt: AttemptChoice = "latest") -> int:
         """How many events there are; of these ``kinds`` only, where they are given."""
         total = 0
@@ -157,7 +161,7 @@ class Snapshot(Run):
     ) -> list[Recorded]:
         """The last ``most`` events below number ``before``, in order, of these ``kinds`` or of all.
 
-        Arrays have their shape but no content (0 or NaN everywhere, in no memory): for lists of what happened.
+        As `outlines`: for lists of what happened.
         """
         found: list[int] = []
         for low, high in reversed(self._spans(attempt)):
@@ -165,10 +169,7 @@ class Snapshot(Run):
             for where, named in _conditions(kinds):
                 sql = f"SELECT seq FROM recorded WHERE {where} seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT ?"
                 found += [row[0] for row in self._query(sql, (*named, low, high, most))]
-        return [one for seq in sorted(found)[-most:] for one in self._shallow(seq)]
-
-    def _shallow(self, seq: int) -> Iterator[Recorded]:
-        return self._recorded(seq, seq, get=self._outline)
+        return list(self.outlines(sorted(found)[-most:]))
 
     def _outline(self, reference: Any) -> Array:
         """An array of the right type and shape that takes no room."""

@@ -19,7 +19,7 @@ from typing import Any
 
 from neural_plasticity.errors import RecordError
 from neural_plasticity.events import Event, PhaseEnded, PhaseStarted, RunEnded, RunStarted, StepMetrics
-from neural_plasticity.record.arrays import INLINE_BYTES, Array, Blob, describe
+from neural_plasticity.record.arrays import INLINE_BYTES, Array, Blob, inline_reference
 from neural_plasticity.record.codec import encode_event
 from neural_plasticity.record.lock import DirectoryLock
 from neural_plasticity.record.schema import FILE_NAME, open_for_writing, record_path
@@ -167,11 +167,10 @@ class RecordWriter:
 
     def append_many(self, events: Iterable[Event]) -> list[int]:
         """Record several events in one commit: all of them or, when this raises, none."""
-        listed = list(events)
+        listed = tuple(events)
         if not listed:
             return []
-        with self._thread_lock:
-            last = self._write(listed)
+        last = self._write(listed)
         return list(range(last - len(listed) + 1, last + 1))
 
     def close(self) -> None:
@@ -295,12 +294,12 @@ class RecordWriter:
             return (*place, self._layout(tuple(event.metrics), first), None, _packed(event.metrics))
         small = bytearray()
 
-        def put(array: Array) -> Any:
+        def put(array: Array) -> str:
             if array.nbytes > INLINE_BYTES:
-                return self._keep(array, first)
+                return f'"{self._keep(array, first)}"'
             start = len(small)
             small.extend(array.tobytes())
-            return [*describe(array), start, array.nbytes]
+            return inline_reference(array, start)
 
         payload = encode_event(event, put)
         return (*place, None, payload, bytes(small) or None)
