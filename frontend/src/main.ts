@@ -1,21 +1,42 @@
 /** Mounts the page where its host put it: in the single file, on the live server, in a notebook cell. */
 import { mount } from 'svelte'
 import App from './App.svelte'
+import { whenDrawn } from './charts/schedule'
+import { bindAddress } from './model/address.svelte'
 import { RunModel } from './model/run.svelte'
+import RunList from './RunList.svelte'
 import { fileSource } from './sources/file'
+import { liveSource, runsSource } from './sources/live'
 import { fromCell } from './sources/notebook'
 import type { Source } from './sources/source'
 import './style.css'
 
 export function show(target: HTMLElement, source: Source): RunModel {
     const model = new RunModel(source)
+    model.drawn = (seq) => (document.documentElement.dataset.seq = String(seq))
+    if (source.kind !== 'notebook') bindAddress(model)
     target.replaceChildren()
     mount(App, { target, props: { model } })
-    void model.open()
+    void model.open().then(markDrawn)
     return model
 }
 
-const data = document.getElementById('npd-data')
+/** Notes when the first screen is there: what is visible tells so in one frame, and is drawn from the next on. */
+function markDrawn(): void {
+    requestAnimationFrame(() => requestAnimationFrame(() => whenDrawn(() => performance.mark('npd-drawn'))))
+}
+
+function showList(target: HTMLElement, root: string): void {
+    target.replaceChildren()
+    mount(RunList, { target, props: { source: runsSource(root) } })
+}
+
 const target = document.getElementById('app')
-if (data && target) show(target, fileSource(data))
+const data = document.getElementById('npd-data')
+if (target && data) show(target, fileSource(data))
 else if (target?.dataset.host === 'notebook') void fromCell().then((source) => show(target, source))
+else if (target?.dataset.host === 'live') {
+    const { root = './', run } = target.dataset
+    if (run === undefined) showList(target, root)
+    else show(target, liveSource(root, run, root !== './'))
+}

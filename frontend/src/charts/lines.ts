@@ -18,6 +18,7 @@ const FIXED: Record<string, string> = {
 
 /** `jumps`: steps of the decisions, over which nothing is smoothed. */
 export function linesOf(curves: Curve[], smoothing: Smoothing | null, jumps: number[] = []): Line[] {
+    const densest = Math.max(0, ...curves.map((one) => one.values.data.length))
     return curves.flatMap((curve, at) => {
         const raw: Line = {
             name: curve.name,
@@ -30,12 +31,21 @@ export function linesOf(curves: Curve[], smoothing: Smoothing | null, jumps: num
         }
         const dash = DASHES[Math.floor(at / COLOURS.length) % DASHES.length]
         if (dash) raw.dash = dash
-        if (!smoothing || curve.values.data.length < 20) return [raw]
+        const count = curve.values.data.length
+        // Few points among many (a validation now and then) are means already.
+        if (!smoothing || count < 20 || count < densest / 4) return [raw]
         const cuts = jumps.map((step) => upperBound(curve.steps.data, step))
         const smooth = smoothed(curve.values.data, smoothing, cuts)
         return [
             { ...raw, faint: true },
-            { ...raw, name: '', label: `${curve.label}, smoothed`, values: smooth, total: undefined },
+            {
+                ...raw,
+                name: '',
+                label: `${curve.label}, smoothed`,
+                short: curve.label,
+                values: smooth,
+                total: undefined,
+            },
         ]
     })
 }

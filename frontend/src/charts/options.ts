@@ -6,7 +6,7 @@ import { FONT, type EChartsCoreOption } from './echarts'
 import type { DrawnLine, Prepared } from './prepare'
 import type { LineSpec } from './spec'
 
-export const MARGIN = { left: 56, right: 12, top: 8, bottom: 24 }
+export const MARGIN = { left: 48, right: 12, top: 6, bottom: 22 }
 const BAND_FROM = 60 // intervals: bars for a few points, a band for many
 
 export interface Look {

@@ -86,7 +86,7 @@ export function stepScale(min: number, max: number, count: number): Scale {
     return { min, max, ticks: ticksBetween(min, max, step), label: (tick) => plainStep(tick) }
 }
 
-const plainStep = (value: number) => Math.round(value).toLocaleString('en-US')
+const plainStep = (value: number) => (Math.round(value) || 0).toLocaleString('en-US')
 
 const SECONDS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400]
 

@@ -6,6 +6,8 @@ export interface Line {
     /** Metric name where the line is one (exact points are fetched for it when zoomed on a live page). */
     name: string
     label: string
+    /** In the legend, where the whole label would be too long. */
+    short?: string
     steps: Numbers
     values: Numbers
     colour: string
@@ -52,6 +54,8 @@ export interface LineSpec {
     height?: number
     /** No row of counts and unit under the x axis. */
     compact?: boolean
+    /** Said under the chart: how its lines were made. */
+    note?: string
     /** What will be here, where no line has a point. */
     empty?: string
 }

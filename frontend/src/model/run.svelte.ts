@@ -4,7 +4,7 @@ import type { Connection, Source } from '../sources/source'
 import { STEPS, timeAxis, type Axis } from './clock'
 import { GrowingCurve } from './growing'
 import { Sections } from './sections.svelte'
-import type { SectionName, Update } from './types'
+import type { Curves, SectionName, Update } from './types'
 
 export interface HeadRef {
     layer: number
@@ -14,6 +14,11 @@ export type Window = [number, number]
 
 const PUBLISH_EVERY = 200 // milliseconds: how often arriving points are drawn
 const FETCH_EVERY = 1000
+type Clock = Curves['clock']
+const NO_CLOCK: Clock = {
+    steps: { data: new Int32Array(), shape: [0] },
+    seconds: { data: new Float64Array(), shape: [0] },
+}
 const numberOf = (value: number | string): number =>
     typeof value === 'number' ? value : value === 'inf' ? Infinity : value === '-inf' ? -Infinity : NaN
 
@@ -55,6 +60,8 @@ export class RunModel {
     private takenSeq = 0
     private wanted = new Set<SectionName>()
     private fetching = false
+    private meanwhile: [Update, number][] = []
+    private clockBase: Clock = NO_CLOCK
     private publishing: ReturnType<typeof setTimeout> | undefined
 
     constructor(source: Source) {
@@ -65,6 +72,7 @@ export class RunModel {
         try {
             await this.fetch()
             this.error = null
+            this.keepInside()
             this.connection = this.source.kind === 'file' ? 'file' : 'connecting'
             this.takenSeq = this.seq
             this.stop = this.source.follow?.(
@@ -104,6 +112,15 @@ export class RunModel {
         this.zoom = [from, from + wide]
     }
 
+    /** An address may name what this run does not have. */
+    private keepInside(): void {
+        if (this.zoom) this.zoomTo(...this.zoom)
+        const shape = this.doc.heads?.shape
+        const { selected } = this
+        if (selected && !(shape && selected.layer < shape[0] && selected.head < shape[1]))
+            this.selected = null
+    }
+
     private async fetch(sections?: SectionName[]): Promise<void> {
         const fresh = await this.source.document(sections && [...new Set<SectionName>(['meta', ...sections])])
         this.doc.set(fresh)
@@ -112,6 +129,9 @@ export class RunModel {
         if (fresh.curves) {
             this.growing.clear()
             this.curvesSeq = fresh.meta?.seq ?? this.seq
+            this.clockBase = fresh.curves.clock
+            // What came while these curves were on their way is not in them.
+            for (const [update, after] of this.meanwhile.splice(0)) this.takePoints(update, after)
         }
         this.sayDrawn()
     }
@@ -119,11 +139,14 @@ export class RunModel {
     private take(update: Update): void {
         if (update.reset) {
             this.newest = 0
+            this.seq = this.takenSeq = update.seq
             void this.refetch()
             return
         }
-        if (update.seq > this.curvesSeq) this.append(update, this.takenSeq < this.curvesSeq)
+        const after = this.takenSeq
         this.takenSeq = update.seq
+        if (this.fetching) this.meanwhile.push([update, after])
+        this.takePoints(update, after)
         for (const name of update.changed) this.wanted.add(name)
         this.seq = Math.max(this.seq, update.seq)
         this.clockSkew = update.time - Date.now() / 1000
@@ -135,8 +158,10 @@ export class RunModel {
         if (this.wanted.size) void this.refetch([])
     }
 
-    /** `overlaps`: some of the update's points may be in the curves already, since these were fetched after them. */
-    private append({ points }: Update, overlaps: boolean): void {
+    /** Adds the points of an update that tells what came after event `after`. */
+    private takePoints({ seq, points }: Update, after: number): void {
+        if (seq <= this.curvesSeq) return
+        const overlaps = after < this.curvesSeq // some of its points may be in the curves already
         for (const [name, { steps, values }] of Object.entries(points)) {
             let curve = this.growing.get(name)
             if (!curve) {
@@ -161,6 +186,7 @@ export class RunModel {
         if (curves && this.growing.size)
             this.doc.curves = {
                 ...curves,
+                clock: extended(this.clockBase, this.newest, this.doc.overview?.last_event ?? 0),
                 series: curves.series.map((one) => this.growing.get(one.name)?.view() ?? one),
             }
         this.sayDrawn()
@@ -181,10 +207,22 @@ export class RunModel {
                 const now = [...this.wanted]
                 this.wanted.clear()
                 await this.fetch(now).catch(() => now.forEach((name) => this.wanted.add(name)))
+                this.meanwhile = []
                 await new Promise((done) => setTimeout(done, FETCH_EVERY))
             }
         } finally {
             this.fetching = false
         }
+    }
+}
+
+/** The clock with the newest step on it. */
+function extended(clock: Clock, step: number, seconds: number): Clock {
+    const [steps, times] = [clock.steps.data, clock.seconds.data]
+    const count = steps.length
+    if (count && (steps[count - 1]! >= step || times[count - 1]! > seconds)) return clock
+    return {
+        steps: { data: Float64Array.of(...steps, step), shape: [count + 1] },
+        seconds: { data: Float64Array.of(...times, seconds), shape: [count + 1] },
     }
 }
