@@ -335,7 +335,7 @@ def test_megabytes_of_text_are_cut_and_the_cut_is_said(tmp_path: Path) -> None:
     long = "<b>" + "x" * 1_000_000
     events = [
         ev.RunStarted(name=long, shape=(1, 1), config={long: long}),
-        *(ev.TextSample(prompt=long, text=long) for _ in range(200)),
+        *(ev.TextSample(prompt=long, text=long) for _ in range(60)),
         *(ev.LogLine(message=long) for _ in range(20)),
         ev.RunEnded(state="failed", reason=long),
     ]

@@ -83,6 +83,7 @@ export interface Span {
     open?: boolean // still running
     started?: number // unix seconds
     reason?: string // why it ended
+    summary: Record<string, unknown> // the phase's own closing figures
 }
 export interface Mark {
     step: number
@@ -215,6 +216,7 @@ export interface Pruning {
     present: Integers
     now: Integers
     empty: string | null
+    left_out?: number // decisions between the first and the latest
 }
 export interface Recovery {
     cycle: number
@@ -277,6 +279,7 @@ export interface Cycle {
         best_step: number | null
         tokens_per_second: number | null
         learning_rate: number | null
+        loss_per_100_steps: number | null
         steps_to_90?: number | null
     } | null
     perplexity: Measured | null

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +23,9 @@ NO_PATTERN = 255
 _PROMPTS = 12
 _TAKES = 16  # looks at one prompt by one model
 _TOKENS = 96
-_LOOKS = 240  # events that are opened at all
+_READ_BYTES = 64_000_000  # of packed patterns while they are chosen
 
-Maps = npt.NDArray[np.floating[Any]]
+Maps = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,23 @@ class AttentionEvolution:
 
 @dataclass(frozen=True)
 class _Look:
+    """A look before its patterns are read: ``event`` knows its shape only."""
+
     place: Place
     event: AttentionMaps
 
     @property
-    def patterns(self) -> dict[HeadId, Maps]:
-        """The pattern of each head that was looked at."""
-        flat = self.event.maps.reshape(-1, *self.event.maps.shape[-2:])
-        return dict(zip(looked_at(self.event), flat, strict=False))
+    def heads(self) -> list[HeadId]:
+        return looked_at(self.event)
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """One head's pattern, quantised, with what that changed at most and its drift."""
+
+    pattern: npt.NDArray[np.uint8]
+    error: float
+    drift: float
 
 
 def attention_evolution(run: Run, most_bytes: int = BYTES) -> AttentionEvolution:
@@ -82,28 +91,22 @@ def attention_evolution(run: Run, most_bytes: int = BYTES) -> AttentionEvolution
     kept; then those heads that drifted most, with every layer among them.
     """
     now = snapshot(run)
-    by_prompt, said = _looks(now)
+    changes = sorted(one.seq for kind in (HeadsPruned, HeadsGrown) for one in now.records(kind))
+    by_prompt = _looks(now)
     if not by_prompt:
         return AttentionEvolution((), None, "No attention maps were recorded.")
+    said = [f"{_PROMPTS} of {len(by_prompt):,} prompts are here."] if len(by_prompt) > _PROMPTS else []
     prompts = list(by_prompt.items())[:_PROMPTS]
-    if len(by_prompt) > _PROMPTS:
-        said.append(f"{_PROMPTS} of {len(by_prompt):,} prompts are here.")
     share = most_bytes // len(prompts)
-    found = tuple(_prompt(prompt, looks, share, said) for prompt, looks in prompts)
+    found = tuple(_prompt(now, prompt, looks, changes, share, said) for prompt, looks in prompts)
     return AttentionEvolution(found, " ".join(dict.fromkeys(said)) or None)
 
 
-def _looks(run: Snapshot) -> tuple[dict[str, list[_Look]], list[str]]:
-    """What was looked at, prompt by prompt; few enough to be read."""
-    places = run.places(AttentionMaps)
-    changes = sorted(one.seq for kind in (HeadsPruned, HeadsGrown) for one in run.records(kind))
-    chosen = moments(places, changes, _LOOKS)
-    said = []
-    if len(chosen) < len(places):
-        said.append(f"{len(chosen):,} of {len(places):,} looks at attention are here, those around decisions first.")
+def _looks(run: Snapshot) -> dict[str, list[_Look]]:
+    """What was looked at, prompt by prompt; no pattern is read yet."""
     found: dict[str, list[_Look]] = {}
-    for place in chosen:
-        for one in run.at([place.seq]):
+    for place in run.places(AttentionMaps):
+        for one in run.outlines([place.seq]):
             event = one.event
             if (
                 isinstance(event, AttentionMaps)
@@ -111,48 +114,64 @@ def _looks(run: Snapshot) -> tuple[dict[str, list[_Look]], list[str]]:
                 and event.maps.size
             ):
                 found.setdefault(event.prompt, []).append(_Look(place, event))
-    for prompt, looks in found.items():
-        kept = moments([look.place for look in looks], changes, _TAKES * len({one.event.model for one in looks}))
-        if len(kept) < len(looks):
-            said.append(f"At most {_TAKES} looks per model and prompt are here, those around decisions first.")
-            places_kept = {place.seq for place in kept}
-            found[prompt] = [look for look in looks if look.place.seq in places_kept]
-    return found, said
+    return found
 
 
-def _prompt(prompt: str, looks: Sequence[_Look], most_bytes: int, said: list[str]) -> PromptTakes:
+def _prompt(
+    run: Snapshot, prompt: str, looks: Sequence[_Look], changes: Sequence[int], most_bytes: int, said: list[str]
+) -> PromptTakes:
     longest = max(max(look.event.maps.shape[-2:]) for look in looks)
     side = min(min(min(look.event.maps.shape[-2:]) for look in looks), _TOKENS)
     if side < longest:
         said.append(f"Of prompts beyond {side} tokens the first {side} are here.")
-    drifts, first = [], dict[HeadId, Maps]()
-    for look in looks:
-        patterns = look.patterns
-        for head, pattern in patterns.items():
-            if np.isfinite(pattern).any():
-                first.setdefault(head, pattern)
-        drifts.append({head: _drift(first.get(head), pattern) for head, pattern in patterns.items()})
-    heads = sorted({head for one in drifts for head in one})
+    looks = _kept(looks, changes, side, said)
+    first: dict[HeadId, Maps] = {}
+    packed = [_read(run, look, side, first) for look in looks]  # one look's patterns in memory at a time
+    heads = sorted({head for one in packed for head in one})
     room = max(most_bytes // (len(looks) * side * side), 1)
     if len(heads) > room:
         said.append(f"{room:,} of {len(heads):,} heads are here, those whose attention changed most first.")
-        heads = _chosen(heads, drifts, room)
-    takes = tuple(_take(look, heads, drift, side) for look, drift in zip(looks, drifts, strict=True))
+        heads = _chosen(heads, packed, room)
+    takes = tuple(_take(look, heads, one) for look, one in zip(looks, packed, strict=True))
     tokens = tuple(figures.shorten(figures.clean(token), 24) for token in looks[0].event.tokens[:side])
     return PromptTakes(figures.visible(prompt), tokens, tuple(one for one in takes if len(one.heads)))
 
 
-def _drift(first: Maps | None, pattern: Maps) -> float:
-    if first is None or first.shape != pattern.shape or not np.isfinite(pattern).any():
-        return float("nan")
-    return float(row_divergence(first.astype(np.float64), pattern.astype(np.float64)))
+def _kept(looks: Sequence[_Look], changes: Sequence[int], side: int, said: list[str]) -> Sequence[_Look]:
+    """Few enough looks to be read."""
+    largest = max(len(look.heads) for look in looks) * side * side
+    most = min(_TAKES * len({look.event.model for look in looks}), max(_READ_BYTES // largest, 4))
+    chosen = {place.seq for place in moments([look.place for look in looks], changes, most)}
+    if len(chosen) < len(looks):
+        said.append(f"At most {most} looks at a prompt are here, those around decisions first.")
+    return [look for look in looks if look.place.seq in chosen]
 
 
-def _chosen(heads: Sequence[HeadId], drifts: Sequence[dict[HeadId, float]], room: int) -> list[HeadId]:
+def _read(run: Snapshot, look: _Look, side: int, first: dict[HeadId, Maps]) -> dict[HeadId, _Packed]:
+    """Every pattern of a look, packed; ``first`` gains the heads that no earlier look had."""
+    found: dict[HeadId, _Packed] = {}
+    for one in run.at([look.place.seq]):
+        event = one.event
+        assert isinstance(event, AttentionMaps)
+        for head, pattern in zip(looked_at(event), event.maps.reshape(-1, *event.maps.shape[-2:]), strict=False):
+            exact = pattern[:side, :side].astype(np.float64)
+            known = np.isfinite(exact)
+            values = np.full(exact.shape, NO_PATTERN, np.uint8)
+            values[known] = np.rint(np.clip(exact[known], 0, 1) * _LEVELS).astype(np.uint8)
+            error, drift = 0.0, float("nan")
+            if known.any():
+                error = float(np.abs(values[known] / _LEVELS - exact[known]).max())
+                drift = float(row_divergence(first.setdefault(head, exact), exact))
+            found[head] = _Packed(values, error, drift)
+    return found
+
+
+def _chosen(heads: Sequence[HeadId], packed: Sequence[dict[HeadId, _Packed]], room: int) -> list[HeadId]:
     """Heads that drifted furthest; the one that drifted most of each layer comes before any other."""
 
     def furthest(head: HeadId) -> float:
-        return max((one[head] for one in drifts if head in one and one[head] == one[head]), default=-1.0)
+        drifts = [one[head].drift for one in packed if head in one]
+        return max((drift for drift in drifts if not math.isnan(drift)), default=-1.0)
 
     ordered = sorted(heads, key=lambda head: -furthest(head))
     layers: dict[int, HeadId] = {}
@@ -162,16 +181,13 @@ def _chosen(heads: Sequence[HeadId], drifts: Sequence[dict[HeadId, float]], room
     return sorted(sorted(ordered, key=lambda head: head not in leading)[:room])
 
 
-def _take(look: _Look, heads: Sequence[HeadId], drift: dict[HeadId, float], side: int) -> Take:
-    patterns = look.patterns
-    own = [head for head in heads if head in patterns]
-    exact = np.stack([patterns[head][:side, :side] for head in own]).astype(np.float64) if own else np.empty((0, 0, 0))
-    known = np.isfinite(exact)
-    packed = np.full(exact.shape, NO_PATTERN, np.uint8)
-    packed[known] = np.rint(np.clip(exact[known], 0, 1) * _LEVELS).astype(np.uint8)
-    error = float(np.abs(packed[known] / _LEVELS - exact[known]).max()) if known.any() else 0.0
+def _take(look: _Look, heads: Sequence[HeadId], packed: dict[HeadId, _Packed]) -> Take:
+    own = [head for head in heads if head in packed]
     event = look.event
     return Take(
         event.step, event.cycle, event.phase, figures.shorten(figures.clean(event.model), 40),
-        np.array(own, np.int64).reshape(-1, 2), packed, error, np.array([drift[head] for head in own], np.float32),
+        np.array(own, np.int64).reshape(-1, 2),
+        np.stack([packed[head].pattern for head in own]) if own else np.empty((0, 0, 0), np.uint8),
+        max((packed[head].error for head in own), default=0.0),
+        np.array([packed[head].drift for head in own], np.float32),
     )  # fmt: skip

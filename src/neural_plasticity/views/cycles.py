@@ -12,7 +12,7 @@ import numpy.typing as npt
 from neural_plasticity.events import Evaluation, HeadsGrown, HeadsPruned
 from neural_plasticity.heads import StateGrid
 from neural_plasticity.record import PhaseSpan, Run
-from neural_plasticity.views.heads_at import states_at
+from neural_plasticity.views.heads_at import states_at, states_by_cycle
 from neural_plasticity.views.results import number
 from neural_plasticity.views.timeline import Curves, smoothed
 
@@ -104,7 +104,8 @@ def cycles(run: Run, curves: Curves | None = None) -> Cycles:
                 pruned_in[head] = decision.cycle
     evaluations = run.evaluations()
     curves = curves if curves is not None else run.columns(CURVES) if numbers else {}
-    listed = tuple(_cycle(run, number, decisions, spans, evaluations, curves) for number in numbers)
+    ends = states_by_cycle(run, numbers)
+    listed = tuple(_cycle(number, ends[number], decisions, spans, evaluations, curves) for number in numbers)
     empty = None if numbers else "No cycle recorded: nothing was pruned."
     return Cycles(listed, _of_model(evaluations, "baseline"), pruned_in, states, empty)
 
@@ -115,8 +116,8 @@ def cycle_numbers(decisions: Sequence[HeadsPruned | HeadsGrown], spans: Sequence
 
 
 def _cycle(
-    run: Run,
     number_: int,
+    states: StateGrid | None,
     decisions: Sequence[HeadsPruned | HeadsGrown],
     spans: Sequence[PhaseSpan],
     evaluations: Sequence[Evaluation],
@@ -126,7 +127,6 @@ def _cycle(
     grown = [one for one in decisions if isinstance(one, HeadsGrown) and one.cycle == number_]
     own = [span for span in spans if span.cycle == number_]
     tuning = [span for span in own if span.phase == TUNING]
-    states = states_at(run, up_to_cycle=number_)
     present = int((states >= 0).sum()) if states is not None else 0
     left = int((states > 0).sum()) if states is not None else 0
     summary = tuning[-1].summary if tuning else {}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from neural_plasticity import events as ev
@@ -158,9 +159,9 @@ def _quoted(text: str) -> str:
 
 def _pairs(values: Mapping[str, Any], most: int = 12) -> str:
     """Names and values; numbers as they are read, the rest as short text."""
-    said = [f"{figures.shorten(figures.clean(str(name)), 60)} {_value(value)}" for name, value in values.items()]
-    more: Sequence[str] = [f"and {len(said) - most:,} more"] if len(said) > most else []
-    return ", ".join([*said[:most], *more])
+    some = islice(values.items(), most)
+    said = [f"{figures.shorten(figures.clean(str(name)), 60)} {_value(value)}" for name, value in some]
+    return ", ".join([*said, *([f"and {len(values) - most:,} more"] if len(values) > most else [])])
 
 
 def _value(value: Any) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from neural_plasticity.events import HeadsGrown, HeadsPruned
 from neural_plasticity.heads import StateGrid
 from neural_plasticity.record import Run
 from neural_plasticity.record.history import head_states
@@ -29,6 +33,30 @@ def states_at(run: Run, step: int | None = None, up_to_cycle: int | None = None)
     largest = head_states(start, decisions, None).shape
     grid = fitted(head_states(start, kept, None), largest, np.int8(-1))
     return grid if grid.size else None
+
+
+def states_by_cycle(run: Run, cycles: Sequence[int]) -> dict[int, StateGrid | None]:
+    """`states_at` the end of each cycle, in one pass where the record's cycles follow each other."""
+    decisions = run.decisions()
+    if any(later.cycle < earlier.cycle for earlier, later in itertools.pairwise(decisions)):
+        return {cycle: states_at(run, up_to_cycle=cycle) for cycle in cycles}
+    grid = states_at(run, up_to_cycle=-(2**63))
+    found: dict[int, StateGrid | None] = {}
+    left = deque(decisions)
+    for cycle in sorted(cycles):
+        while left and left[0].cycle <= cycle and grid is not None:
+            grid = changed(grid, left.popleft())
+        found[cycle] = grid
+    return found
+
+
+def changed(grid: StateGrid, decision: HeadsPruned | HeadsGrown) -> StateGrid:
+    """``grid`` after one more decision, whose heads it has room for."""
+    own = head_states((0, 0), [decision], None)
+    after = grid.copy()
+    corner = after[: own.shape[0], : own.shape[1]]
+    corner[own >= 0] = own[own >= 0]
+    return after
 
 
 def fitted(grid: npt.NDArray[T], shape: tuple[int, ...], missing: T) -> npt.NDArray[T]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,18 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from neural_plasticity.events import HeadScores, HeadsGrown, HeadsPruned
-from neural_plasticity.heads import HeadId, StateGrid
+from neural_plasticity.heads import HeadId, heads_of
 from neural_plasticity.record import Recorded, Run
 from neural_plasticity.record.history import head_states
 from neural_plasticity.record.snapshot import Place, Snapshot, snapshot
 from neural_plasticity.views import figures
 from neural_plasticity.views.analysis import criterion_order, label_of, unit_of
-from neural_plasticity.views.heads_at import fitted
+from neural_plasticity.views.heads_at import changed, fitted
 from neural_plasticity.views.story import decision_title
 
 SCORES = 600_000  # score values that a document holds, over all criteria and moments
 _STATES = 8_000_000  # cells of state grids: they hardly change, and compress to next to nothing
-_GRID_DECISIONS = 1_000_000  # cells of decisions' score and rank grids
+_GRID_CELLS = 400_000  # of decisions' score and rank grids
+_REASONS = 20_000  # lines: of all heads of a decision while there is room, of those that it changed or kept always
 _CRITERIA = 24  # more are counted, not shown
 
 
@@ -174,19 +176,12 @@ def moments(places: Sequence[Place], changes: Sequence[int], most: int) -> list[
 
 def _states(start: tuple[int, int], changes: Sequence[Recorded]) -> tuple[States, str]:
     """The grid at the start and after every change: one pass, each grid made from the one before it."""
-    events = [one.event for one in changes]
+    events = [one.event for one in changes if isinstance(one.event, HeadsPruned | HeadsGrown)]
     final = head_states(start, events, None).shape
     first = fitted(head_states(start, [], None), final, np.int8(-1))
-    grids: list[StateGrid] = [first]
-    for event in events:
-        after = grids[-1].copy()
-        own = head_states((0, 0), [event], None)
-        rows, columns = own.shape
-        after[:rows, :columns] = np.where(own >= 0, own, after[:rows, :columns])
-        grids.append(after)
-    kept = range(len(grids))
+    grids = list(itertools.accumulate(events, changed, initial=first))
     most = max(_STATES // max(first.size, 1), 2)
-    picked = sorted({int(at) for at in np.linspace(0, len(grids) - 1, most)}) if len(grids) > most else list(kept)
+    picked = sorted({int(at) for at in np.linspace(0, len(grids) - 1, min(most, len(grids)))})
     begun = min([0, *(event.step for event in events)])
     steps = np.array([begun, *(event.step for event in events)], np.int64)[picked]
     cycles = np.array([0, *(event.cycle for event in events)], np.int64)[picked]
@@ -195,20 +190,29 @@ def _states(start: tuple[int, int], changes: Sequence[Recorded]) -> tuple[States
 
 
 def _decisions(changes: Sequence[Recorded], shape: tuple[int, ...]) -> tuple[tuple[HeadsDecision, ...], str]:
-    """All decisions; grids for the latest ones, as far as there is room."""
-    room = max(_GRID_DECISIONS // max(shape[0] * shape[1], 1), 2)
-    found = tuple(_decision(one, shape, with_grids=len(changes) - number <= room) for number, one in enumerate(changes))
-    said = f"Score and rank of every head: for the last {room:,} of {len(changes):,} decisions."
-    return found, said if len(changes) > room else ""
+    """All decisions; what concerns heads that they left alone for the latest ones, as far as there is room."""
+    room = max(_GRID_CELLS // max(shape[0] * shape[1], 1), 2)
+    lines = complete = 0
+    found: list[HeadsDecision] = []
+    for number, one in enumerate(reversed(changes)):
+        lines += len(getattr(one.event, "reasons", ()))
+        whole = number == 0 or (number < room and lines <= _REASONS)
+        complete += whole
+        found.append(_decision(one, shape, whole))
+    said = f"Score, rank and reason of every head: for the last {complete:,} of {len(found):,} decisions."
+    return tuple(reversed(found)), said if complete < len(found) else ""
 
 
-def _decision(one: Recorded, shape: tuple[int, ...], with_grids: bool) -> HeadsDecision:
+def _decision(one: Recorded, shape: tuple[int, ...], whole: bool) -> HeadsDecision:
     event = one.event
     assert isinstance(event, HeadsPruned | HeadsGrown)
+    reasons = {str(head): figures.clean(str(text)) for head, text in event.reasons.items()}
+    if not whole:
+        reasons = {head: reasons[head] for head in _concerned(event) if head in reasons}
     pruning = event if isinstance(event, HeadsPruned) else None
 
     def grid(values: npt.NDArray[Any] | None, missing: Any) -> Any:
-        if values is None or not with_grids or values.ndim != 2:
+        if values is None or not whole or values.ndim != 2:
             return None
         return fitted(values, shape, missing)
 
@@ -230,5 +234,12 @@ def _decision(one: Recorded, shape: tuple[int, ...], with_grids: bool) -> HeadsD
         score=grid(_float32(event.score) if event.score is not None else None, np.float32(np.nan)),
         rank=grid(pruning.rank if pruning else None, np.int64(-1)),
         protected=grid(pruning.protected if pruning else None, np.bool_(False)),
-        reasons={str(head): figures.clean(str(text)) for head, text in event.reasons.items()},
+        reasons=reasons,
     )
+
+
+def _concerned(event: HeadsPruned | HeadsGrown) -> list[str]:
+    """Heads that a decision changed, or kept although their rank would have taken them."""
+    kept = event.protected if isinstance(event, HeadsPruned) else None
+    heads = [*event.heads, *(heads_of(kept) if kept is not None and kept.ndim == 2 else ())]
+    return [f"{layer}.{head}" for layer, head in heads]

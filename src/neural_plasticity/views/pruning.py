@@ -13,7 +13,7 @@ from neural_plasticity.record import Run
 from neural_plasticity.record.history import head_states
 from neural_plasticity.views import figures
 from neural_plasticity.views.analysis import label_of, unit_of
-from neural_plasticity.views.heads_at import fitted
+from neural_plasticity.views.heads_at import changed, fitted
 
 
 @dataclass(frozen=True)
@@ -53,27 +53,35 @@ class Pruning:
     present: npt.NDArray[np.int64]
     now: npt.NDArray[np.int64]
     empty: str | None = None
+    left_out: int = 0
 
 
-def pruning(run: Run) -> Pruning:
-    """Every pruning decision with the heads that were there before it."""
+def pruning(run: Run, most_cells: int | None = None) -> Pruning:
+    """Every pruning decision with the heads that were there before it.
+
+    Decisions whose grids go beyond ``most_cells`` in all are left out: the first and the latest ones stay.
+    """
     started = run.started
     changes = run.decisions()
     nothing = np.zeros(0, np.int64)
     if started is None or not any(isinstance(one, HeadsPruned) for one in changes):
         return Pruning((), nothing, nothing, "Nothing was pruned.")
     final = head_states(run.shape, changes, None)
-    found = []
+    start = fitted(head_states(run.shape, [], None), final.shape, np.int8(-1))
+    prunings = [number for number, one in enumerate(changes) if isinstance(one, HeadsPruned)]
+    room = len(prunings) if most_cells is None else max(most_cells // max(final.size, 1), 2)
+    kept = {*prunings[:1], *prunings[-(room - 1) :]} if room < len(prunings) else set(prunings)
+    found, now = [], start
     for number, event in enumerate(changes):
-        if isinstance(event, HeadsPruned):
-            before = fitted(head_states(run.shape, changes[:number], None), final.shape, np.int8(-1))
+        before, now = now, changed(now, event)
+        if number in kept and isinstance(event, HeadsPruned):
             chosen = grid_of(event.heads, final.shape)
             # Heads that are pruned were there, whatever shape the record began with.
             before = np.where(chosen & (before < 0), np.int8(1), before)
             found.append(_decision(event, chosen, before))
-    start = fitted(head_states(run.shape, [], None), final.shape, np.int8(-1))
     present = np.maximum(np.count_nonzero(start >= 0, axis=1), np.count_nonzero(final >= 0, axis=1))
-    return Pruning(tuple(found), present, np.count_nonzero(final > 0, axis=1))
+    left_out = len(prunings) - len(kept)
+    return Pruning(tuple(found), present, np.count_nonzero(final > 0, axis=1), None, left_out)
 
 
 def _decision(event: HeadsPruned, chosen: BoolGrid, before: StateGrid) -> PruningDecision:

@@ -40,11 +40,12 @@ class Budget:
     sample_characters: int
     log_lines: int
     events: int
+    decision_cells: int = 150_000
     context_points: int = 2_000  # of the loss in the panels of single phases
 
 
 FILE = Budget(20_000, 600_000, 1_500_000, 2_000_000, 2_000, 500)
-LIVE = Budget(4_000, 400_000, 1_000_000, 500_000, 500, 200, 1_500)
+LIVE = Budget(4_000, 400_000, 1_000_000, 500_000, 500, 200, context_points=1_500)
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ SECTIONS: Mapping[str, Section] = {
     ),
     "warmup": Section(lambda run, budget: warmup(run, budget.context_points), _kinds(*_PHASES, ev.Stabilised)),
     "analysis": Section(lambda run, _: analysis(run), _kinds(ev.HeadScores, *_CHANGES)),
-    "pruning": Section(lambda run, _: pruning(run), _kinds(*_CHANGES)),
+    "pruning": Section(lambda run, budget: pruning(run, budget.decision_cells), _kinds(*_CHANGES)),
     "fine_tuning": Section(lambda run, budget: fine_tuning(run, budget.context_points), _kinds(*_PHASES, *_CHANGES)),
     "evaluation": Section(lambda run, _: evaluation(run), _kinds(ev.Evaluation, ev.TextSample)),
     "cycles": Section(lambda run, _: cycles(run), _kinds(*_PHASES, *_CHANGES, ev.Evaluation)),
@@ -153,6 +154,8 @@ def _notes(run: Snapshot, sections: Mapping[str, Any]) -> Iterable[str]:
     for name in ("heads", "attention"):
         if name in sections and sections[name].thinned:
             yield sections[name].thinned
+    if "pruning" in sections and sections["pruning"].left_out:
+        yield f"Pruning: {sections['pruning'].left_out:,} decisions between the first and the latest are left out."
     if "samples" in sections and sections["samples"].left_out:
         yield f"Text samples: {sections['samples'].left_out:,} are left out, the earliest ones."
     for name, what in (("log", "log lines"), ("events", "events")):
