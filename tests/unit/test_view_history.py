@@ -16,9 +16,11 @@ from neural_plasticity.record import RecordWriter, Run, open_run
 from neural_plasticity.record.snapshot import Snapshot, snapshot
 from neural_plasticity.views.attention_evolution import NO_PATTERN, attention_evolution
 from neural_plasticity.views.curves import clock, clock_set_back, curve, curves
+from neural_plasticity.views.cycles import cycles
 from neural_plasticity.views.growth import growth
 from neural_plasticity.views.happenings import raw_events, recent
 from neural_plasticity.views.heads_history import heads_history, moments
+from neural_plasticity.views.pruning import pruning
 from neural_plasticity.views.texts import all_samples, log, settings
 from tests.sample_run import SampleRun, write_events
 
@@ -149,6 +151,37 @@ def test_grids_of_other_shapes_and_added_heads_fit_one_shape(tmp_path: Path) -> 
     assert view.states.grids[:, 1, 4].tolist() == [HeadState.ABSENT, HeadState.ADDED, HeadState.PRUNED]
     assert view.decisions[1].score is not None
     assert view.decisions[1].score.shape == (2, 5)
+
+
+def test_many_decisions_keep_what_they_changed_and_the_latest_keep_everything(tmp_path: Path) -> None:
+    reasons = {f"{layer}.{head}": "lowest" for layer in range(30) for head in range(30)}
+    grid = np.ones((30, 30))
+    events = [
+        ev.HeadsPruned(step=step, heads=(HeadId(step, 0),), strategy="s", score=grid, reasons=reasons)
+        for step in range(30)
+    ]
+    run = run_of(tmp_path, *events, shape=(30, 30))
+    view = heads_history(run)
+    assert [set(one.reasons) for one in view.decisions[:2]] == [{"0.0"}, {"1.0"}]
+    assert view.decisions[0].score is None
+    assert view.decisions[-1].reasons == reasons
+    assert view.decisions[-1].score is not None
+    assert view.thinned == "Score, rank and reason of every head: for the last 22 of 30 decisions."
+    told = pruning(run, most_cells=900 * 4)
+    assert [one.step for one in told.decisions] == [0, 27, 28, 29]
+    assert told.left_out == 26
+    for one in told.decisions:
+        np.testing.assert_array_equal(one.states, run.heads(one.step - 1))
+    assert len(pruning(run).decisions) == 30
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (2, 1, 3)])
+def test_cycles_know_the_heads_at_their_end_in_any_order(order: tuple[int, ...], tmp_path: Path) -> None:
+    events = [
+        ev.HeadsPruned(step=step, cycle=cycle, heads=(HeadId(0, step),), strategy="s")
+        for step, cycle in enumerate(order)
+    ]
+    assert [one.heads_left for one in cycles(run_of(tmp_path, *events)).cycles] == [5, 4, 3]
 
 
 # Attention -------------------------------------------------------------------------------------------------------
