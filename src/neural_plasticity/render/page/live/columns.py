@@ -66,6 +66,7 @@ class Columns:
         self._columns: dict[str, Column] = {}
         self._names: dict[str, None] = {}
         self._through = 0
+        self._counted = self._counted_through = 0
 
     def names(self, now: LiveSnapshot) -> tuple[str, ...]:
         """Names of the metrics that have values, in the order in which they first came."""
@@ -87,6 +88,12 @@ class Columns:
         for through in {self._columns[name].through for name in wanted}:
             self._read_on(now, [name for name in wanted if self._columns[name].through == through], through)
         return {name: self._columns[name].read() for name in wanted}
+
+    def count(self, now: LiveSnapshot) -> int:
+        """How many events there are, of any kind and attempt."""
+        self._counted += now.count_after(self._counted_through)
+        self._counted_through = now.last_seq
+        return self._counted
 
     def _read_on(self, now: LiveSnapshot, names: Sequence[str], through: int) -> None:
         layouts = now.layouts().items()
@@ -117,6 +124,16 @@ class LiveSnapshot(Snapshot):
     def spans(self) -> tuple[Span, ...]:
         """Ranges of event numbers of the run's history."""
         return self._spans("latest")
+
+    def count(self, *kinds: str, attempt: AttemptChoice = "latest") -> int:
+        """How many events there are; of these ``kinds`` only, where they are given."""
+        if attempt == "all" and not kinds:  # would read the whole file
+            return self._columns.count(self)
+        return super().count(*kinds, attempt=attempt)
+
+    def count_after(self, seq: int) -> int:
+        """How many of any kind and attempt have come after number ``seq``."""
+        return int(self._query("SELECT count(*) FROM recorded WHERE seq BETWEEN ? AND ?", (seq + 1, self._now))[0][0])
 
     def query(self, sql: str, arguments: tuple[Any, ...] = ()) -> list[Any]:
         """Rows of the record."""
