@@ -69,12 +69,14 @@ function spread(wanted: { value: number | null; label: string }[], lines: Line[]
     let [low, high] = [Infinity, -Infinity]
     for (const values of [found.map((one) => one.value), ...lines.map((one) => one.values)])
         for (let at = 0; at < values.length; at++) {
-            low = Math.min(low, values[at]!)
-            high = Math.max(high, values[at]!)
+            const value = values[at]!
+            if (!Number.isFinite(value)) continue
+            low = Math.min(low, value)
+            high = Math.max(high, value)
         }
     const references: Reference[] = []
     for (const one of found) {
-        const near = references.find((other) => Math.abs(other.value - one.value) <= 0.07 * (high - low))
+        const near = references.find((other) => Math.abs(other.value - one.value) <= 0.09 * (high - low))
         if (near) near.label += `, ${one.label}`
         if (!near || Math.abs(near.value - one.value) > 1e-9)
             references.push({ value: one.value, label: near ? '' : one.label })

@@ -1,6 +1,17 @@
 /** Sentences and plain rows that the story panels show, made of the document and of nothing else. */
 import { between, percent, plain, plural, signed, significant } from './format'
-import type { AllSamples, Cycle, Log, Measured, RawEvents, Recovery, Setting, Stable, Warmup } from './types'
+import type {
+    AllSamples,
+    Cycle,
+    Log,
+    Measured,
+    RawEvents,
+    Recovery,
+    Setting,
+    Stable,
+    State,
+    Warmup,
+} from './types'
 
 /** A per cent sign stays with its number. */
 export const unbroken = (text: string): string => text.replace(/ (?=%)|(?<=±) /g, '\u00a0')
@@ -15,6 +26,13 @@ export const step = (value: number): string => plain(value, 0)
 
 const finite = (...values: (number | null | undefined)[]) =>
     values.every((value) => value !== null && value !== undefined && Number.isFinite(value))
+
+/** What an empty panel says: what will come while the run goes on, that nothing came once it is over. */
+export const emptySaid = (
+    state: State | undefined,
+    recorded: string | null | undefined,
+    coming: string,
+): string => (state === 'running' || !recorded ? coming : recorded)
 
 // ---- warm-up
 
