@@ -63,6 +63,22 @@ def test_a_window_is_exact_with_a_neighbour_on_either_side(tmp_path: Path) -> No
     assert not curves(run, 500).exact
 
 
+def test_a_thinned_curve_has_the_means_of_what_was_recorded(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(5, 1, 10_007)
+    values[[3, 7_000]] = math.nan, 1e308
+    values[5_000:5_010] = math.inf
+    run = run_of(tmp_path, *(ev.StepMetrics(step=2 * n, metrics={"loss": v}) for n, v in enumerate(values.tolist())))
+    means = curves(run, 4_000).series[0].means
+    assert means is not None
+    assert means.width == 6
+    for place, (step, mean) in enumerate(zip(means.steps, means.values, strict=True)):
+        part = values[6 * place : 6 * place + 6]
+        part = part[np.isfinite(part)]
+        assert mean == pytest.approx(part.mean() if part.size else math.nan, nan_ok=True)
+        assert 12 * place <= step < 12 * place + 12
+    assert curves(run, 20_000).series[0].means is None
+
+
 def timed(run_dir: Path, times: list[float]) -> Run:
     """A record whose events came at these times, one step each."""
     with RecordWriter.create(run_dir) as writer:

@@ -111,6 +111,7 @@ export interface Curve extends Series {
     label: string
     unit: string
     group: string // curves of one group share a chart
+    means?: { width: number; steps: Integers; values: Floats } | null // of every `width` points, where some are left out
 }
 export interface Curves {
     series: Curve[]

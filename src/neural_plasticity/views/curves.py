@@ -22,12 +22,25 @@ _LABELS = {
 }  # fmt: skip
 _TOGETHER = 8  # metrics read in one pass: more save little, and long runs need the memory
 _CLOCK_POINTS = 4_000
+MEANS = 2_000  # of a curve that was thinned
 MOST_CURVES = 400  # a script that logs one name per head has thousands
 
 
 @dataclass(frozen=True)
+class Means:
+    """Mean of the finite values of every ``width`` points, at the middle one's step; NaN where there are none."""
+
+    width: int
+    steps: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Curve:
-    """One metric: ``steps`` and ``values`` of ``total`` recorded points; ``group``: what is drawn with it."""
+    """One metric: ``steps`` and ``values`` of ``total`` recorded points; ``group``: what is drawn with it.
+
+    ``means`` are there where points were left out: smoothing the extremes that are left would mislead.
+    """
 
     name: str
     label: str
@@ -36,6 +49,7 @@ class Curve:
     total: int
     steps: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
+    means: Means | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +126,19 @@ def _read(run: Run, names: Sequence[str], most: int) -> Iterator[Curve]:
 def _curve(name: str, steps: npt.NDArray[np.int64], values: npt.NDArray[np.float64], most: int) -> Curve:
     kept = kept_points(values, most)
     title, unit = group_of(name)
-    return Curve(name, label_of(name), unit, title, len(values), steps[kept], values[kept])
+    means = means_of(steps, values) if len(kept) < len(values) else None
+    return Curve(name, label_of(name), unit, title, len(values), steps[kept], values[kept], means)
+
+
+def means_of(steps: npt.NDArray[np.int64], values: npt.NDArray[np.float64], most: int = MEANS) -> Means:
+    """Means of at most ``most`` even stretches."""
+    width = max(-(-len(values) // most), 1)
+    starts = np.arange(0, len(values), width)
+    finite = np.isfinite(values)
+    with np.errstate(invalid="ignore", over="ignore"):
+        counts = np.add.reduceat(finite, starts, dtype=np.float64)
+        found = np.add.reduceat(np.where(finite, values / width, 0.0), starts) / (counts / width)
+    return Means(width, steps[np.minimum(starts + width // 2, len(steps) - 1)], found)
 
 
 def label_of(name: str) -> str:
