@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import statistics
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from difflib import unified_diff
+from functools import partial
 from pathlib import Path
 
 from _page_trace import Trace, traced
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.async_api import Browser, FloatRect, Locator, Page, async_playwright
 
 VIEW = {"width": 1920, "height": 1080}
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -58,40 +60,40 @@ class Load:
     drawn: float  # everything of the first screen
 
 
-@contextmanager
-def browser() -> Iterator[Browser]:
+@asynccontextmanager
+async def browser() -> AsyncIterator[Browser]:
     """Chromium as it is installed, headless."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         raise SystemExit("no Chromium here: apt-get install chromium")
-    with sync_playwright() as play:
-        started = play.chromium.launch(executable_path=path, args=FLAGS)
+    async with async_playwright() as play:
+        started = await play.chromium.launch(executable_path=path, args=FLAGS)
         try:
             yield started
         finally:
-            started.close()
+            await started.close()
 
 
-@contextmanager
-def opened(chromium: Browser, url: str, mark: str = OURS) -> Iterator[Page]:
+@asynccontextmanager
+async def opened(chromium: Browser, url: str, mark: str = OURS) -> AsyncIterator[Page]:
     """The page in a context of its own (nothing cached), once it says that everything is drawn."""
-    context = chromium.new_context(viewport=VIEW)
+    context = await chromium.new_context(viewport=VIEW)
     try:
-        page = context.new_page()
-        page.add_init_script(f"({WATCH})({mark!r})")
-        page.goto(url, timeout=PATIENCE_MS, wait_until="commit")
-        page.wait_for_function("() => window.__drawn?.presented", timeout=PATIENCE_MS)
+        page = await context.new_page()
+        await page.add_init_script(f"({WATCH})({mark!r})")
+        await page.goto(url, timeout=PATIENCE_MS, wait_until="commit")
+        await page.wait_for_function("() => window.__drawn?.presented", timeout=PATIENCE_MS)
         yield page
     finally:
-        context.close()
+        await context.close()
 
 
-def load(chromium: Browser, path: Path, mark: str = OURS) -> Load:
+async def load(chromium: Browser, path: Path, mark: str = OURS) -> Load:
     """One cold load of a file."""
-    with opened(chromium, path.as_uri(), mark) as page:
+    async with opened(chromium, path.as_uri(), mark) as page:
         paint = "performance.getEntriesByName('first-contentful-paint')[0]"
-        page.wait_for_function(f"() => {paint}", timeout=PATIENCE_MS)
-        return Load(page.evaluate(f"{paint}.startTime"), page.evaluate("window.__drawn.presented"))
+        await page.wait_for_function(f"() => {paint}", timeout=PATIENCE_MS)
+        return Load(await page.evaluate(f"{paint}.startTime"), await page.evaluate("window.__drawn.presented"))
 
 
 def middle(loads: list[Load]) -> Load:
@@ -101,13 +103,13 @@ def middle(loads: list[Load]) -> Load:
     )  # fmt: skip
 
 
-def drawn_is_drawn(chromium: Browser, path: Path) -> str:
+async def drawn_is_drawn(chromium: Browser, path: Path) -> str:
     """Whether the page's word can be taken: "" when, at its mark, no canvas was blank and nothing changed later."""
-    with opened(chromium, path.as_uri()) as page:
-        time.sleep(2)
-        then = page.evaluate("window.__drawn")
-        now = page.evaluate("({pictures: window.__pictures(), text: document.body.innerText})")
-        blank = page.evaluate("Promise.all(window.__drawn.pictures.map(window.__blank))")
+    async with opened(chromium, path.as_uri()) as page:
+        await asyncio.sleep(2)
+        then = await page.evaluate("window.__drawn")
+        now = await page.evaluate("({pictures: window.__pictures(), text: document.body.innerText})")
+        blank = await page.evaluate("Promise.all(window.__drawn.pictures.map(window.__blank))")
     if not then["pictures"]:
         return "there was no canvas"
     if any(blank):
@@ -117,52 +119,58 @@ def drawn_is_drawn(chromium: Browser, path: Path) -> str:
     changed = sum(a != b for a, b in zip(then["pictures"], now["pictures"], strict=True))
     if changed:
         return f"{changed} of {len(blank)} canvases changed later"
-    return "" if then["text"] == now["text"] else "text changed later"
+    before, after = then["text"].splitlines(), now["text"].splitlines()
+    others = [line for line in unified_diff(before, after, lineterm="", n=0) if line[:2] not in ("--", "++", "@@")]
+    return f"text changed later: {others[:6]}" if others else ""
 
 
-def scrub(chromium: Browser, path: Path, moves: int) -> Trace:
+async def scrub(chromium: Browser, path: Path, moves: int) -> Trace:
     """Drag the cursor from one end of the timeline to the other and back, a head selected and its drawer open."""
-    with opened(chromium, f"{path.as_uri()}#head={HEAD}") as page:
-        slider = page.get_by_role("slider").first
-        slider.wait_for()
-        page.get_by_role("complementary").first.wait_for()
-        box = slider.bounding_box()
-        assert box is not None
+    async with opened(chromium, f"{path.as_uri()}#head={HEAD}") as page:
+        await page.get_by_role("complementary", name="Selected head").wait_for()
+        box = await _box(page.get_by_role("slider", name="Time: step of the experiment"))
         y, left, width = box["y"] + box["height"] / 2, box["x"] + 2, box["width"] - 4
-        page.wait_for_timeout(1_000)
-        page.mouse.move(left + width, y)
-        page.mouse.down()
-        with traced(page) as trace:
-            for number in range(moves):
-                share = abs(1 - 2 * number / (moves - 1))  # 1 ... 0 ... 1
-                _frame(page.mouse.move, left + width * share, y)
-            page.wait_for_timeout(500)
-        page.mouse.up()
+        await page.mouse.move(left + width, y)
+        await page.mouse.down()
+        async with traced(page) as trace:
+            shares = [abs(1 - 2 * number / (moves - 1)) for number in range(moves)]  # 1 ... 0 ... 1
+            await _at_sixty([partial(page.mouse.move, left + width * share, y) for share in shares])
+        await page.mouse.up()
         return trace
 
 
-def zoom(chromium: Browser, path: Path, turns: int) -> Trace:
+async def zoom(chromium: Browser, path: Path, turns: int) -> Trace:
     """Turn the wheel over the first of the linked charts: in, out, in again elsewhere."""
-    with opened(chromium, f"{path.as_uri()}#head={HEAD}") as page:
-        chart = page.locator("[data-chart]").first
-        chart.wait_for()
-        chart.scroll_into_view_if_needed()
-        box = chart.bounding_box()
-        assert box is not None
-        page.wait_for_timeout(1_000)
-        with traced(page) as trace:
-            for number in range(turns):
-                part, place = divmod(number, 16)
-                if place == 0:
-                    x = box["x"] + box["width"] * (0.25 + 0.5 * (part % 5) / 4)
-                    page.mouse.move(x, box["y"] + box["height"] / 2)
-                _frame(page.mouse.wheel, 0, -120 if place < 8 else 120)
-            page.wait_for_timeout(500)
+    async with opened(chromium, f"{path.as_uri()}#head={HEAD}") as page:
+        box = await _box(page.get_by_role("slider", name="Loss: step of the cursor").first)
+        await page.keyboard.down("Control")  # without it the wheel scrolls the page
+        acts: list[Callable[[], Awaitable[None]]] = []
+        for number in range(turns):
+            part, place = divmod(number, 24)
+            if place == 0:
+                x = box["x"] + box["width"] * (0.25 + 0.5 * (part % 5) / 4)
+                acts.append(partial(page.mouse.move, x, box["y"] + box["height"] / 2))
+            acts.append(partial(page.mouse.wheel, 0, -120 if place < 12 else 120))
+        async with traced(page) as trace:
+            await _at_sixty(acts)
         return trace
 
 
-def _frame(act, *arguments: float) -> None:  # type: ignore[no-untyped-def]
-    """Do it, and leave the browser at least the rest of a sixtieth of a second."""
-    start = time.perf_counter()
-    act(*arguments)
-    time.sleep(max(0.0, 1 / 60 - (time.perf_counter() - start)))
+async def _box(found: Locator) -> FloatRect:
+    """Where it is, once nothing moves any more."""
+    await found.wait_for()
+    await asyncio.sleep(1)
+    box = await found.bounding_box()
+    assert box is not None
+    return box
+
+
+async def _at_sixty(acts: list[Callable[[], Awaitable[None]]]) -> None:
+    """Input as a hand gives it, sixty times a second, whether the page has dealt with the last one or not."""
+    clock, running = asyncio.get_running_loop(), []
+    start = clock.time()
+    for number, act in enumerate(acts):
+        await asyncio.sleep(max(0.0, start + number / 60 - clock.time()))
+        running.append(asyncio.ensure_future(act()))
+    await asyncio.gather(*running)
+    await asyncio.sleep(0.5)

@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 from _page_browser import VIEW
 from _page_record import CHUNK, METRICS, SHAPE, SNAPSHOTS, STEPS, long_run
-from playwright.sync_api import Browser, Page
+from playwright.async_api import Browser, Page
 
 from neural_plasticity import events as ev
 from neural_plasticity.record import RecordWriter
@@ -57,7 +57,7 @@ class Live:
         return self.cpu / (self.events * (CLIENTS + 1))
 
 
-def measure(chromium: Browser, scratch: Path, seconds: float, steps: int = STEPS) -> Live:
+async def measure(chromium: Browser, scratch: Path, seconds: float, steps: int = STEPS) -> Live:
     """Fifty events a second for so long, on a history of ``steps`` steps."""
     run_dir, commits, seen = scratch / "live", scratch / "commits.csv", scratch / "seen.csv"
     me = [sys.executable, __file__]
@@ -69,30 +69,30 @@ def measure(chromium: Browser, scratch: Path, seconds: float, steps: int = STEPS
     assert writing.stdin is not None
     writing.stdout.readline()  # the history is there
     with _server(run_dir) as (url, server):
-        context = chromium.new_context(viewport=VIEW)
-        page = context.new_page()
-        page.add_init_script(f"({LOGGER})()")
-        page.goto(url)
-        page.wait_for_function("() => document.documentElement.dataset.seq", timeout=60_000)
+        context = await chromium.new_context(viewport=VIEW)
+        page = await context.new_page()
+        await page.add_init_script(f"({LOGGER})()")
+        await page.goto(url)
+        await page.wait_for_function("() => document.documentElement.dataset.seq", timeout=60_000)
         watching = subprocess.Popen([*me, "watch", url, str(CLIENTS), str(seen)], stdin=subprocess.PIPE, text=True)
-        page.wait_for_timeout(SETTLE_S * 1000)
+        await asyncio.sleep(SETTLE_S)
         before, start = _cpu(server), time.perf_counter()
         writing.stdin.write("go\n")
         writing.stdin.flush()
-        while writing.poll() is None:  # the browser's events are handled while we wait
-            page.wait_for_timeout(200)
+        while writing.poll() is None:
+            await asyncio.sleep(0.2)
         cpu, wall = _cpu(server) - before, time.perf_counter() - start
-        page.wait_for_timeout(SETTLE_S * 1000)
-        drawn = np.array(page.evaluate("window.__seen"), dtype=float).reshape(-1, 2)
-        _check(page, steps)
-        context.close()
+        await asyncio.sleep(SETTLE_S)
+        drawn = np.array(await page.evaluate("window.__seen"), dtype=float).reshape(-1, 2)
+        await _check(page, steps)
+        await context.close()
         watching.communicate("end\n", timeout=30)
     return _figures(commits, seen, drawn, cpu, wall)
 
 
-def _check(page: Page, steps: int) -> None:
+async def _check(page: Page, steps: int) -> None:
     """The page says the newest step somewhere: the number that it sets is not all that it does."""
-    newest = page.evaluate("document.body.innerText.replace(/[\\s,.\\u202f\\u00a0\\u2009]/g, '')")
+    newest = await page.evaluate("document.body.innerText.replace(/[\\s,.\\u202f\\u00a0\\u2009]/g, '')")
     if str(steps)[:4] not in newest:
         raise SystemExit("the live page does not show the newest step")
 

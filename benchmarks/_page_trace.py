@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
-from collections.abc import Iterator
-from contextlib import contextmanager
+from bisect import bisect_left, bisect_right
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
-from playwright.sync_api import CDPSession, Page
+from playwright.async_api import Page
 
 CATEGORIES = (
     "devtools.timeline", "disabled-by-default-devtools.timeline", "disabled-by-default-devtools.timeline.frame",
-    "toplevel", "blink.user_timing",
+    "toplevel",
 )  # fmt: skip
 FRAME = "BeginMainThreadFrame"
-INPUT = {"pointermove", "mousemove", "wheel", "input", "keydown"}
-WORKED_US = 1_000  # a frame without input counts when it did at least this much
+SCRIPT = {"EventDispatch", "FireAnimationFrame", "TimerFire", "FunctionCall"}
+INPUT = {"pointermove", "mousemove", "wheel"}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Milliseconds that the main thread worked for one frame: on the wall, and of the processor."""
+
+    wall: float
+    processor: float
 
 
 @dataclass
@@ -27,36 +34,35 @@ class Trace:
 
     events: list[dict[str, Any]] = field(default_factory=list)
 
-    def frames(self) -> list[float]:
-        """Milliseconds that the main thread worked for each frame, frames in which nothing happened left out.
+    def frames(self) -> list[Frame]:
+        """The frames in which a script ran, whatever else the thread did for them included.
 
-        A frame's work is every task of the thread from the one that begins the frame up to the next such task:
-        input, scripts, style, layout, painting and garbage collection, whoever asked for them. A frame counts when
-        it handled input, or worked a millisecond or more without any (a delayed redraw, say).
+        A frame's work is every task of the thread after the one that drew the frame before it, up to the one that
+        draws this frame: input, scripts, style, layout, painting, garbage collection, whoever asked for them. Frames
+        without any script are left out: they are cheap, and would only make the median look better.
         """
-        thread = self._main_thread()
-        own = [one for one in self.events if (one.get("pid"), one.get("tid")) == thread]
-        tasks = sorted((one["ts"], one["dur"]) for one in own if _is_task(one))
-        starts = [start for start, _ in tasks]
-        begun = sorted({bisect_right(starts, one["ts"]) - 1 for one in own if one["name"] == FRAME})
-        inputs = sorted(one["ts"] for one in own if _is_input(one))
+        own = self._own()
+        tasks = sorted((one for one in own if _is_task(one)), key=lambda one: one["ts"])
+        starts = [one["ts"] for one in tasks]
+        drawing = sorted({bisect_right(starts, one["ts"]) - 1 for one in own if one["name"] == FRAME})
+        scripts = sorted(one["ts"] for one in own if one["name"] in SCRIPT)
+        inputs = [one["ts"] for one in own if _is_input(one)]
         found = []
-        for this, following in pairwise(begun):
-            work = sum(length for _, length in tasks[this:following])
-            handled = bisect_right(inputs, starts[following]) - bisect_right(inputs, starts[this])
-            if handled or work >= WORKED_US:
-                found.append(work / 1000)
+        for before, this in zip([-1, *drawing], drawing, strict=False):
+            work = tasks[before + 1 : this + 1]
+            begin, end = work[0]["ts"], work[-1]["ts"] + work[-1]["dur"]
+            if end < inputs[0] or begin > inputs[-1] + 300_000:  # 0.3 s: what the last input has left to be done
+                continue
+            if bisect_left(scripts, end) > bisect_left(scripts, begin):
+                found.append(Frame(sum(one["dur"] for one in work) / 1e3, sum(one["tdur"] for one in work) / 1e3))
         return found
 
-    def inputs(self) -> int:
-        """How many frames' worth of input events the page's own listeners were given."""
-        return sum(1 for one in self.events if _is_input(one))
-
-    def _main_thread(self) -> tuple[int, int]:
-        """The renderer's main thread that handled the input (there is one per page, and Chromium keeps a spare)."""
+    def _own(self) -> list[dict[str, Any]]:
+        """Events of the renderer's main thread that handled the input (Chromium keeps a spare renderer)."""
         for one in self.events:
             if _is_input(one):
-                return one["pid"], one["tid"]
+                thread = one["pid"], one["tid"]
+                return [one for one in self.events if (one.get("pid"), one.get("tid")) == thread]
         raise SystemExit("the trace has no input event: the page was not touched")
 
 
@@ -68,32 +74,13 @@ def _is_input(one: dict[str, Any]) -> bool:
     return one["name"] == "EventDispatch" and one.get("args", {}).get("data", {}).get("type") in INPUT
 
 
-@contextmanager
-def traced(page: Page) -> Iterator[Trace]:
+@asynccontextmanager
+async def traced(page: Page) -> AsyncIterator[Trace]:
     """Trace whatever is done to ``page`` inside the block."""
-    session = page.context.new_cdp_session(page)
-    trace = Trace()
-    session.send(
-        "Tracing.start",
-        {"transferMode": "ReturnAsStream", "traceConfig": {"includedCategories": list(CATEGORIES)}},
-    )
+    browser, trace = page.context.browser, Trace()
+    assert browser is not None
+    await browser.start_tracing(page=page, categories=list(CATEGORIES))
     try:
         yield trace
     finally:
-        done: list[dict[str, Any]] = []
-        session.on("Tracing.tracingComplete", done.append)
-        session.send("Tracing.end")
-        while not done:
-            page.wait_for_timeout(50)
-        trace.events = json.loads(_read(session, done[0]["stream"]))["traceEvents"]
-        session.detach()
-
-
-def _read(session: CDPSession, stream: str) -> str:
-    parts = []
-    while True:
-        chunk = session.send("IO.read", {"handle": stream, "size": 1 << 20})
-        parts.append(chunk["data"])
-        if chunk["eof"]:
-            session.send("IO.close", {"handle": stream})
-            return "".join(parts)
+        trace.events = json.loads(await browser.stop_tracing())["traceEvents"]
