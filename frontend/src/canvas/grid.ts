@@ -1,7 +1,7 @@
 /** The layers × heads grid: where its cells lie, and how they are painted. */
 import { pixel, type Ramp } from '../model/colour'
 import { ABSENT, ADDED, PRUNED, REGROWN } from '../model/types'
-import { ADDED as ADDED_INK, REGROWN as REGROWN_INK } from '../model/palette'
+import { ADDED as ADDED_INK, MARKS, REGROWN as REGROWN_INK } from '../model/palette'
 import { hatch, type Ink } from './ink.svelte'
 
 export interface GridLayout {
@@ -21,6 +21,8 @@ export interface Cells {
     states: ArrayLike<number>
     /** Heads that the moment is about. */
     marked?: ReadonlySet<number>
+    /** Heads that go at this moment: striped over their colour. */
+    going?: ReadonlySet<number>
     /** Heads that a rule kept. */
     kept?: ArrayLike<number>
 }
@@ -29,11 +31,19 @@ const LABEL = 11
 const wide = (count: number): number => String(Math.max(count - 1, 0)).length + 1
 
 /** As large as the room allows: cells between `least` and `most` pixels; a grid too wide for that scrolls. */
-export function gridLayout(rows: number, columns: number, room: number, most = 44, least = 5): GridLayout {
+export function gridLayout(
+    rows: number,
+    columns: number,
+    room: number,
+    most = 44,
+    least = 5,
+    tall = 520,
+): GridLayout {
     const left = Math.max(wide(rows) * 7 + 8, 24)
     const top = LABEL + 8
     const space = Math.max(room - left - 2, 0) / Math.max(columns, 1)
-    const cell = Math.min(Math.max(Math.floor(space), least), most)
+    const fits = Math.max(Math.floor(tall / Math.max(rows, 1)), 8)
+    const cell = Math.min(Math.max(Math.min(Math.floor(space), fits), least), most)
     const gap = cell >= 16 ? 2 : cell >= 5 ? 1 : 0
     return {
         rows,
@@ -149,8 +159,26 @@ function paintOutlines(context: CanvasRenderingContext2D, layout: GridLayout, ce
     stroke(context, layout, REGROWN_INK, fine, 0, (at) => state(at) === REGROWN)
     stroke(context, layout, ADDED_INK, fine, 0, (at) => state(at) === ADDED)
     if (layout.cell >= 12) stroke(context, layout, ADDED_INK, 1, fine + 1, (at) => state(at) === ADDED)
+    if (cells.going?.size) paintGoing(context, layout, cells.going, ink)
     if (cells.kept) paintKept(context, layout, cells.kept, ink)
     if (cells.marked?.size) stroke(context, layout, ink.accent, 2, -1, (at) => cells.marked!.has(at))
+}
+
+function paintGoing(
+    context: CanvasRenderingContext2D,
+    layout: GridLayout,
+    going: ReadonlySet<number>,
+    ink: Ink,
+): void {
+    const colour = MARKS.pruned ?? ink.ink
+    context.beginPath()
+    for (const at of going) context.rect(...box(layout, at, 0))
+    if (layout.cell >= 8) {
+        context.fillStyle = hatch(context, { ...ink, hatch: colour, faint: 'transparent' }, 6, 2)
+        context.fill()
+    }
+    stroke(context, layout, ink.panel, 1, 2, (at) => going.has(at))
+    stroke(context, layout, colour, 2, 0, (at) => going.has(at))
 }
 
 /** A small white disc with a dark ring in the middle: a rule kept this head. */

@@ -62,7 +62,12 @@ export function prepare(canvas: HTMLCanvasElement, width: number, height: number
 export const screenScale = (): number => Math.min(globalThis.devicePixelRatio || 1, 3)
 
 /** Diagonal lines on a pale ground: what is pruned, whatever the colours. */
-export function hatch(context: CanvasRenderingContext2D, ink: Ink, size = 5): CanvasPattern | string {
+export function hatch(
+    context: CanvasRenderingContext2D,
+    ink: Ink,
+    size = 5,
+    line = 1,
+): CanvasPattern | string {
     const scale = context.getTransform().a || 1
     const side = Math.round(size * scale)
     const tile = document.createElement('canvas')
@@ -72,7 +77,7 @@ export function hatch(context: CanvasRenderingContext2D, ink: Ink, size = 5): Ca
     brush.fillStyle = ink.faint
     brush.fillRect(0, 0, side, side)
     brush.strokeStyle = ink.hatch
-    brush.lineWidth = scale
+    brush.lineWidth = line * scale
     brush.beginPath()
     for (const shift of [-side, 0, side]) {
         brush.moveTo(shift, side)

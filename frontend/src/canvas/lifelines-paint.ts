@@ -17,13 +17,13 @@ export function paintRows(
 ): void {
     const { left, width, rowHeight } = plan
     const bar = Math.max(rowHeight - (rowHeight >= 12 ? 3 : 1), 1)
-    context.font = `${Math.min(11, Math.max(rowHeight - 1, 8))}px ${ink.font}`
+    context.font = `11px ${ink.font}`
     context.textAlign = 'right'
     context.textBaseline = 'middle'
     context.fillStyle = ink.muted
     rows.forEach((row, at) => {
         const label = labels(row, at)
-        if (label) context.fillText(label, left - 8, (at + 0.5) * rowHeight)
+        if (label) context.fillText(label, left - 8, (at + 0.5) * rowHeight + (rowHeight < 12 ? 3 : 0))
     })
     context.save()
     context.beginPath()

@@ -21,6 +21,8 @@ export interface Chapter {
     /** The record's own words, from outside. */
     reason: string
     facts: string[]
+    /** The facts say why already; the record's own words repeat it. */
+    repeats: boolean
 }
 
 const VERBS: Record<HeadDecision['kind'], string> = {
@@ -82,6 +84,7 @@ export function chapters(heads: Heads, life: LifeSpan[], layer: number, head: nu
                       : 'Active from the start',
                 reason: span.reason,
                 facts: decision ? factsOf(decision, at) : [],
+                repeats: !!decision && rankIn(decision, at) !== '',
             }
         })
 }
