@@ -323,7 +323,7 @@ def test_every_answer_says_what_a_browser_may_do_with_it(tmp_path: Path, server:
         headers = ask(server, path).headers
         policy = headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
-        assert "script-src 'self';" in policy
+        assert "script-src 'self'; style-src 'self';" in policy
         assert "frame-ancestors 'none'" in policy
         assert headers["X-Frame-Options"] == "DENY"
         assert headers["X-Content-Type-Options"] == "nosniff"

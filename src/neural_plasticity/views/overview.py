@@ -75,7 +75,7 @@ def overview(run: Run) -> Overview:
         notes=tuple(figures.clean(note) for note in summary.notes),
         phase=figures.clean(summary.phase),
         cycle=summary.cycle,
-        cycles_planned=_planned(now.config) if "cycles" in now.config else None,
+        cycles_planned=planned_cycles(now.config) if "cycles" in now.config else None,
         started=summary.started,
         last_event=summary.last_event,
         run_fraction=1.0 if summary.state == "finished" else summary.run_fraction,
@@ -86,7 +86,7 @@ def overview(run: Run) -> Overview:
     )
 
 
-def _planned(config: Mapping[str, Any]) -> int | None:
+def planned_cycles(config: Mapping[str, Any]) -> int | None:
     """The number of cycles that a configuration asks for; None: it is found out, or said in a way we do not know."""
     cycles = config.get("cycles")
     if cycles is None:  # as many as strategies or levels were given

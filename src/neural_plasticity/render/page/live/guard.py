@@ -82,7 +82,7 @@ class Guard:
 
     def _describe(self, headers: MutableHeaders) -> None:
         headers["Content-Security-Policy"] = (
-            "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
             "font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
             f"frame-ancestors {self.access.frame_ancestors}"
         )

@@ -14,6 +14,7 @@ from neural_plasticity.events import Evaluation
 from neural_plasticity.record import Run, RunSummary, open_run
 from neural_plasticity.record.schema import FILE_NAME
 from neural_plasticity.views import figures
+from neural_plasticity.views.overview import planned_cycles
 from neural_plasticity.views.results import number
 
 HERE = "."  # the id of the served directory itself
@@ -103,14 +104,14 @@ def entry_of(root: Path, run_id: str) -> RunEntry:
 
 def _entry(run_id: str, run: Run) -> RunEntry:
     summary = run.summary()
-    planned = run.config.get("cycles")
+    config = run.config
     return RunEntry(
         id=run_id,
         name=figures.shorten(figures.clean(summary.name), 200),
         state="stale" if summary.stale else summary.state,
         phase=figures.clean(summary.phase),
         cycle=summary.cycle,
-        cycles_planned=planned if isinstance(planned, int) and not isinstance(planned, bool) else None,
+        cycles_planned=planned_cycles(config) if "cycles" in config else None,
         step=summary.step,
         started=summary.started,
         last_event=summary.last_event,
