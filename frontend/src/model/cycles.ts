@@ -32,6 +32,7 @@ const number = (
     value: (one: Cycle) => number | null | undefined,
     write: (value: number | null | undefined) => string,
     title?: string,
+    name?: string,
 ): Column<Cycle> => ({
     key,
     label,
@@ -39,6 +40,7 @@ const number = (
     value,
     text: (one) => write(value(one)),
     ...(title && { title }),
+    ...(name && { name }),
 })
 
 const whole = (value: number | null | undefined) => plain(value, 0)
@@ -56,8 +58,22 @@ const all: Column<Cycle>[] = [
         (value) => percent(value, 1),
     ),
     number('before', 'Loss before', (one) => one.loss_before, plain, 'Validation loss before pruning'),
-    number('after', 'pruned', (one) => one.loss_pruned, plain, 'Validation loss right after pruning'),
-    number('tuned', 'tuned', (one) => one.loss_after, plain, 'Validation loss after fine-tuning'),
+    number(
+        'after',
+        'pruned',
+        (one) => one.loss_pruned,
+        plain,
+        'Validation loss right after pruning',
+        'Loss right after pruning',
+    ),
+    number(
+        'tuned',
+        'tuned',
+        (one) => one.loss_after,
+        plain,
+        'Validation loss after fine-tuning',
+        'Loss after fine-tuning',
+    ),
     number(
         'recovered',
         'Recovered',

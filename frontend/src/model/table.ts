@@ -11,6 +11,8 @@ export interface Column<Row> {
     text?: (row: Row) => string
     /** Shown small below: an interval, a spread. */
     note?: (row: Row) => string
+    /** Its name in the CSV, where the label leans on its neighbour. */
+    name?: string
     /** Said where the pointer rests on the column's head. */
     title?: string
     number?: boolean
@@ -52,7 +54,7 @@ export function nextOrder(order: Order | null, key: string): Order | null {
 /** Every column in full precision; what a column has more (ends of an interval) beside it. */
 export function toCsv<Row>(rows: Row[], columns: Column<Row>[]): string {
     const fields = columns.flatMap((one) => [
-        [one.label, one.value] as const,
+        [one.name ?? one.label, one.value] as const,
         ...(one.more ?? []).map(([label, value]) => [label, value] as const),
     ])
     const known = (value: CellValue) => (typeof value === 'boolean' ? String(value) : value)
