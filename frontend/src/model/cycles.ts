@@ -211,9 +211,12 @@ export function cycleCharts({ cycles, baseline }: Cycles): LineSpec[] {
             ],
             first !== undefined && first !== null ? [first, 'baseline'] : undefined,
         ),
-        across('Sparsity', '% of heads removed', [
-            acrossCycles(cycles, 'sparsity', pruned, (one) => exact(100 * one.sparsity)),
-        ]),
+        {
+            ...across('Sparsity', 'share of the heads', [
+                acrossCycles(cycles, 'sparsity', pruned, (one) => exact(one.sparsity)),
+            ]),
+            percent: true,
+        },
     ].filter((spec) => spec.lines.length)
 }
 

@@ -31,22 +31,43 @@ export function partOf(
     }
 }
 
+/**
+ * Running mean of that part over a tenth of it. Where points were left out, those that are here are the extreme ones,
+ * and the means that were recorded with the curve stand for them.
+ */
+export function meanOf(
+    curves: Curves | undefined,
+    name: string,
+    first: number,
+): { series: Series; width: number } | null {
+    const whole = curves?.series.find((one) => one.name === name)
+    if (!whole) return null
+    if (whole.total > whole.steps.data.length) {
+        if (!whole.means) return null
+        const means = { ...whole, ...whole.means, total: whole.means.steps.data.length }
+        const series = partOf({ ...curves!, series: [means] }, name, first)
+        return series && { series, width: whole.means.width }
+    }
+    const part = partOf(curves, name, first)
+    const count = part?.steps.data.length ?? 0
+    if (!part || count <= 8) return null
+    const width = Math.max(3, Math.round(count * 0.1)) | 1
+    return {
+        series: { ...part, values: { data: runningMean(part.values.data, width), shape: [count] } },
+        width,
+    }
+}
+
 /** The recovery that is going on, with the points that arrived since its view was made. */
 export function running(one: Recovery, curves: Curves | undefined, last: number): Recovery {
-    const since = (name: string): Series | null => {
-        const part = partOf(curves, name, one.first)
-        return part && { ...part, steps: { ...part.steps, data: moved(part.steps.data, -one.first) } }
-    }
-    const training = since('loss')
-    const count = training?.steps.data.length ?? 0
-    const mean = training && runningMean(training.values.data, Math.max(3, Math.round(count * 0.1)))
+    const since = (part: Series | null | undefined): Series | null =>
+        part ? { ...part, steps: { ...part.steps, data: moved(part.steps.data, -one.first) } } : null
     return {
         ...one,
         last: Math.max(last, one.first),
-        training,
-        smooth:
-            training && mean && count > 8 ? { ...training, values: { data: mean, shape: [count] } } : null,
-        validation: since('validation_loss'),
+        training: since(partOf(curves, 'loss', one.first)),
+        smooth: since(meanOf(curves, 'loss', one.first)?.series),
+        validation: since(partOf(curves, 'validation_loss', one.first)),
     }
 }
 

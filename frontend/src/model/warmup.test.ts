@@ -32,10 +32,20 @@ describe('warm-up while it runs', () => {
         expect(warmupSpec(now)?.lines.map((line) => line.label)).toEqual(['training loss'])
     })
     it('is smoothed from a handful of points on, NaN left out', () => {
-        const now = warmupNow(nothing, curves([0, 1, 2, 3, 4], [3, NaN, 1, 1, 1]), 4)
+        const now = warmupNow(nothing, curves([0, 1, 2, 3, 4, 5, 6, 7, 8], [3, NaN, 1, 1, 1, 1, 1, 1, 1]), 8)
         expect(now.window).toBe(3)
         expect(now.smooth?.values.data[1]).toBeNaN()
         expect(now.smooth?.values.data[3]).toBe(1)
+    })
+    it('shows recorded means where the points that are left are the extreme ones', () => {
+        const whole = curves([0, 9, 18], [9, 0, 9])
+        const means = { width: 10, steps: floats([5, 15]), values: floats([4, 5]) }
+        const thinned = { ...whole, series: [{ ...whole.series[0]!, total: 20, means }] }
+        const now = warmupNow(nothing, thinned, 19)
+        expect(Array.from(now.smooth!.values.data)).toEqual([4, 5])
+        expect(now.window).toBe(10)
+        const bare = { ...whole, series: [{ ...whole.series[0]!, total: 20 }] }
+        expect(warmupNow(nothing, bare, 19).smooth).toBeNull()
     })
     it('is the view as it is without a curve', () => {
         expect(warmupNow(nothing, undefined, 0)).toBe(nothing)

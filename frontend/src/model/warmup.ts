@@ -2,24 +2,21 @@
 import type { Line, LineSpec } from '../charts/spec'
 import { plain } from './format'
 import { MARKS, MODELS, phaseColour } from './palette'
-import { partOf } from './recovery'
-import { runningMean } from './smooth'
+import { meanOf, partOf } from './recovery'
 import type { Curves, Series, Warmup } from './types'
 
-/** The view with the points that arrived since it was made; the mean is over a tenth of them. */
+/** The view with the points that arrived since it was made. */
 export function warmupNow(view: Warmup, curves: Curves | undefined, last: number): Warmup {
     const first = view.raw ? view.first : -Infinity
     const raw = partOf(curves, 'loss', first)
     if (!raw) return view
-    const count = raw.steps.data.length
-    const width = Math.max(3, Math.round(count * 0.1)) | 1
-    const mean = { data: runningMean(raw.values.data, width), shape: [count] }
+    const mean = meanOf(curves, 'loss', first)
     return {
         ...view,
         raw,
-        smooth: count > 3 ? { ...raw, values: mean } : null,
+        smooth: mean?.series ?? null,
         validation: partOf(curves, 'validation_loss', first),
-        window: Math.round((width * raw.total) / count),
+        window: mean?.width ?? 0,
         first: raw.steps.data[0]!,
         last: Math.max(last, raw.steps.data[0]! + 1),
         end: view.end || 'still running',
