@@ -17,8 +17,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import neural_plasticity
-
 MODULE = "neural_plasticity.render.page.live"
 
 
@@ -76,7 +74,7 @@ class ServerProcess:
 
 def _environment() -> dict[str, str]:
     """Ours, with this package where it can be imported from, also when it runs from a checkout."""
-    source = str(Path(neural_plasticity.__file__).resolve().parents[1])
+    source = str(Path(__file__).resolve().parents[4])
     path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path}
 
