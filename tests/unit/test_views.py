@@ -65,6 +65,17 @@ def test_timeline_has_every_phase_and_decision(sample: Path) -> None:
     assert (view.first, view.last) == (0, 285)
 
 
+def test_timeline_reaches_over_all_that_was_measured(tmp_path: Path) -> None:
+    events = [
+        ev.StepMetrics(step=100, metrics={"accuracy": 0.5}),
+        ev.HeadsPruned(step=110, heads=(HeadId(0, 0),), strategy="x"),
+        ev.StepMetrics(step=130, metrics={"accuracy": 0.6}),
+        ev.HeadScores(step=140, scores={"entropy": np.ones((1, 1))}),
+    ]
+    view = timeline(open_run(write_events(tmp_path / "r", events)))
+    assert (view.first, view.last) == (100, 140)
+
+
 def test_timeline_of_nothing_is_empty(tmp_path: Path) -> None:
     assert timeline(open_run(write_events(tmp_path / "r", []))).empty
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class Snapshot(Run):
         self._connection, self._lock, self._notes = run._connection, run._lock, run._notes
         self._now = run.last_seq
         self._kept: dict[tuple[str, AttemptChoice], tuple[Recorded, ...]] = {}
+        self._places: dict[tuple[str, AttemptChoice], tuple[Place, ...]] = {}
         self._names: dict[AttemptChoice, tuple[str, ...]] = {}
         self._curves: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]] = {}
 
@@ -135,9 +137,21 @@ class Snapshot(Run):
             "SELECT seq, attempt, time, step, phase, cycle FROM recorded "
             f"WHERE {of_kind(kind.kind)} AND seq BETWEEN ? AND ? ORDER BY seq"
         )
-        return tuple(
-            Place(*row) for low, high in self._spans(attempt) for row in self._query(sql, (kind.kind, low, high))
-        )
+        if (kind.kind, attempt) not in self._places:  # scores are found by looking through everything
+            self._places[kind.kind, attempt] = tuple(
+                Place(*row) for low, high in self._spans(attempt) for row in self._query(sql, (kind.kind, low, high))
+            )
+        return self._places[kind.kind, attempt]
+
+    def ends(self, kind: type[Event]) -> tuple[int, ...]:
+        """Steps of the first and the last event of one kind in the history; none, where there is none."""
+        if kind is not StepMetrics:
+            return tuple(place.step for place in self.places(kind)[:: max(len(self.places(kind)) - 1, 1)])
+        spans = self._spans("latest")
+        sql = "SELECT step FROM metrics WHERE seq BETWEEN ? AND ? ORDER BY seq"
+        first = (row for span in spans for row in self._query(f"{sql} LIMIT 1", span))
+        last = (row for span in reversed(spans) for row in self._query(f"{sql} DESC LIMIT 1", span))
+        return tuple(row[0] for rows in (first, last) for row in itertools.islice(rows, 1))
 
     def at(self, seqs: Iterable[int]) -> list[Recorded]:
         """The events with these numbers, in order."""
@@ -182,16 +196,6 @@ class Snapshot(Run):
         blank = np.full((), math.nan if nothing.dtype.kind == "f" else 0).astype(nothing.dtype)
         sides = [int(side) for side in shape.strip("[]").split(",") if side.strip()]
         return np.broadcast_to(blank, sides)
-
-    def step_range(self) -> tuple[int, int] | None:
-        """Lowest and highest step of the run's history; None when nothing was recorded."""
-        ends = [
-            row
-            for low, high in self._spans("latest")
-            for row in self._query("SELECT min(step), max(step) FROM recorded WHERE seq BETWEEN ? AND ?", (low, high))
-            if row[0] is not None
-        ]
-        return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
 
     def times(self, most: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """Step and unix seconds of about ``most`` events spread evenly over the history, in recorded order."""

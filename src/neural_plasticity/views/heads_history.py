@@ -110,7 +110,7 @@ def _criteria(
 ) -> tuple[tuple[CriterionHistory, ...], str]:
     places = run.places(HeadScores)
     cells = max(shape[0] * shape[1], 1)
-    names = list(dict.fromkeys(name for one in _some(run, places) for name in one.event.scores))  # type: ignore[attr-defined]
+    names = {name for one in _some(run, places) for name in one.scores}
     each = max(most // (cells * max(min(len(names), _CRITERIA), 1)), 2)
     chosen = moments(places, changes, each)
     grids: dict[str, list[tuple[int, npt.NDArray[np.float32]]]] = {}
@@ -133,10 +133,11 @@ def _criteria(
     return found, " ".join(said)
 
 
-def _some(run: Snapshot, places: Sequence[Place]) -> list[Recorded]:
+def _some(run: Snapshot, places: Sequence[Place]) -> list[HeadScores]:
     """A few measurements from the whole run: what is measured hardly changes."""
     picks = np.unique(np.linspace(0, len(places) - 1, 12).round().astype(int)) if places else ()
-    return run.at(places[pick].seq for pick in picks)
+    found = run.outlines(places[pick].seq for pick in picks)
+    return [one.event for one in found if isinstance(one.event, HeadScores)]
 
 
 def _float32(grid: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

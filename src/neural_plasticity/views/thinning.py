@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -50,12 +52,12 @@ def _extreme(
     starts: Indices,
     width: int,
     worst: float,
-    find: np.ufunc | object,
+    find: Callable[..., Indices],
 ) -> Indices:
     """Index of the extreme finite value of each stretch that has one."""
     padded = np.full(len(starts) * width, worst)
     padded[: len(values)][finite] = values[finite]
     table = padded.reshape(len(starts), width)
-    found = starts + find(table, axis=1)  # type: ignore[operator]
+    found = starts + find(table, axis=1)
     some = np.abs(table[np.arange(len(starts)), found - starts]) < np.inf
     return found[some]

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from neural_plasticity.events import Event, HeadsGrown, HeadsPruned, Stabilised
+from neural_plasticity.events import Event, HeadScores, HeadsGrown, HeadsPruned, Stabilised, StepMetrics
 from neural_plasticity.record import PhaseSpan, Run
+from neural_plasticity.record.snapshot import snapshot
 from neural_plasticity.views import figures
 from neural_plasticity.views.thinning import kept_points
 
@@ -91,6 +92,7 @@ def timeline(
     ends = [step for span in spans for step in (span.first_step, span.last_step)]
     ends += [mark.step for mark in marks]
     ends += [int(step) for one in series for step in one.steps[[0, -1] if len(one.steps) else []]]
+    ends += [step for kind in (StepMetrics, HeadScores) for step in snapshot(run).ends(kind)]
     return Timeline(spans, marks, series, min(ends, default=0), max(ends, default=0), boundaries(spans, marks), smooth)
 
 
