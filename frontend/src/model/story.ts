@@ -1,17 +1,6 @@
 /** Sentences and plain rows that the story panels show, made of the document and of nothing else. */
 import { between, percent, plain, plural, signed, significant } from './format'
-import type {
-    AllSamples,
-    Cycle,
-    Log,
-    Measured,
-    RawEvents,
-    Recovery,
-    Setting,
-    Stable,
-    State,
-    Warmup,
-} from './types'
+import type { AllSamples, Cycle, Log, Measured, Recovery, Setting, Stable, State, Warmup } from './types'
 
 /** A per cent sign stays with its number. */
 export const unbroken = (text: string): string => text.replace(/ (?=%)|(?<=±) /g, '\u00a0')
@@ -224,10 +213,9 @@ export function filteredSettings(settings: Setting[], search: string): Setting[]
         .filter(({ pairs }) => pairs.length)
 }
 
-// ---- log and events
+// ---- log
 
 export type LogLine = Log['lines'][number]
-export type RawEvent = RawEvents['rows'][number]
 export const LEVELS = ['debug', 'info', 'warning', 'error']
 
 /** Lines from this level on that contain the text; a level nobody knows counts as info. */
@@ -239,14 +227,6 @@ export function logLines(lines: LogLine[], least: string, search: string): LogLi
     return lines.filter(
         (line) => rank(line.level) >= from && (!wanted || line.message.toLowerCase().includes(wanted)),
     )
-}
-
-/** Events of one kind, newest first, of those in the document and those that were asked for further back. */
-export function mergedEvents(newer: RawEvent[], older: RawEvent[], kind: string): RawEvent[] {
-    const found = new Map<number, RawEvent>()
-    for (const rows of [older, newer])
-        for (const row of rows) if (!kind || row.kind === kind) found.set(row.seq, row)
-    return [...found.values()].sort((a, b) => b.seq - a.seq)
 }
 
 /** Time of day as 24 hours, local to the reader. */
