@@ -21,9 +21,10 @@ export function show(target: HTMLElement, source: Source): RunModel {
     return model
 }
 
-/** Notes when the first screen is there: what is visible tells so in one frame, and is drawn from the next on. */
+/** Notes when the first screen is there: one frame to see what is visible, one to draw it, one for what that says. */
 function markDrawn(): void {
-    requestAnimationFrame(() => requestAnimationFrame(() => whenDrawn(() => performance.mark('npd-drawn'))))
+    const next = (then: () => void) => requestAnimationFrame(then)
+    next(() => next(() => whenDrawn(() => next(() => performance.mark('npd-drawn')))))
 }
 
 function showList(target: HTMLElement, root: string): void {

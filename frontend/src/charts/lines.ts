@@ -2,9 +2,10 @@
 import { upperBound } from '../model/downsample'
 import type { Curve, Timeline } from '../model/types'
 import { smoothed, type Smoothing } from '../model/smooth'
-import type { Line } from './spec'
+import type { Line, LineSpec } from './spec'
 
 const COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#6A3D9A', '#4D4D4D']
+const STEPPED = ['sparsity', 'learning_rate']
 const DASHES = [undefined, 'dashed', 'dotted'] as const
 /** What is always drawn the same way, on whichever chart. */
 const FIXED: Record<string, string> = {
@@ -29,11 +30,12 @@ export function linesOf(curves: Curve[], smoothing: Smoothing | null, jumps: num
             colour: FIXED[curve.name] ?? COLOURS[at % COLOURS.length]!,
             points: curve.steps.data.length <= 40,
         }
+        if (STEPPED.includes(curve.name)) raw.stepped = true
         const dash = DASHES[Math.floor(at / COLOURS.length) % DASHES.length]
         if (dash) raw.dash = dash
         const count = curve.values.data.length
         // Few points among many (a validation now and then) are means already.
-        if (!smoothing || count < 20 || count < densest / 4) return [raw]
+        if (!smoothing || raw.stepped || count < 20 || count < densest / 4) return [raw]
         const cuts = jumps.map((step) => upperBound(curve.steps.data, step))
         const smooth = smoothed(curve.values.data, smoothing, cuts)
         return [
@@ -64,3 +66,17 @@ export function grouped(curves: Curve[]): { title: string; unit: string; curves:
 /** Steps at which heads went or came. */
 export const jumpsOf = (timeline: Timeline | undefined): number[] =>
     (timeline?.marks ?? []).filter((mark) => mark.kind !== 'stable').map((mark) => mark.step)
+
+/** A chart of curves that belong together, linked to all others of the page. */
+export function curveSpec(
+    { title, unit, curves }: { title: string; unit: string; curves: Curve[] },
+    smoothing: Smoothing | null,
+    jumps: number[],
+): LineSpec {
+    const lines = linesOf(curves, smoothing, jumps)
+    const spec: LineSpec = { title, unit, lines, context: true, linked: true }
+    if (unit.startsWith('share')) spec.percent = true
+    if (smoothing && lines.some((line) => line.faint))
+        spec.note = `smoothed over ${smoothing.width}, raw behind`
+    return spec
+}

@@ -23,7 +23,10 @@ export function lineOption(spec: LineSpec, drawn: Prepared, look: Look): ECharts
     return {
         animation: false,
         grid: { ...look.margin, outerBoundsMode: 'none' },
-        xAxis: [axisOption(x, text, ink, false), { type: 'value', min: 0, max: 1, show: false }],
+        xAxis: [
+            axisOption(x, text, ink, false, lastFits(x, look)),
+            { type: 'value', min: 0, max: 1, show: false },
+        ],
         yAxis: [axisOption(y, text, ink, true), { type: 'value', min: 0, max: 1, show: false }],
         series: [
             behind(spec, drawn, look, text),
@@ -34,7 +37,7 @@ export function lineOption(spec: LineSpec, drawn: Prepared, look: Look): ECharts
 }
 
 type Ink = ReturnType<typeof inks>
-function axisOption(scale: Prepared['x'], text: object, ink: Ink, isY: boolean) {
+function axisOption(scale: Prepared['x'], text: object, ink: Ink, isY: boolean, fits = true) {
     return {
         type: 'value',
         min: scale.min,
@@ -47,10 +50,19 @@ function axisOption(scale: Prepared['x'], text: object, ink: Ink, isY: boolean) 
             customValues: scale.ticks,
             formatter: scale.label,
             hideOverlap: true,
+            ...(fits ? {} : { alignMaxLabel: 'right' }),
         },
         splitLine: { show: isY, lineStyle: { color: ink.grid } },
         axisPointer: { show: false },
     }
+}
+
+/** Whether the last label, centred under its tick, stays within the chart. */
+function lastFits(x: Prepared['x'], look: Look): boolean {
+    const tick = x.ticks.at(-1)
+    if (tick === undefined) return true
+    const room = ((x.max - tick) / (x.max - x.min)) * look.width + look.margin.right
+    return room >= x.label(tick).length * 3.4
 }
 
 /** Phase bands, cycle boundaries, decisions, shaded stretches and reference values. */
@@ -127,6 +139,7 @@ function seriesOf({ line, xy, interval, here }: DrawnLine, at: number, dark: boo
         symbol: 'circle',
         symbolSize: 5,
         silent: true,
+        step: line.stepped ? 'end' : false,
         emphasis: { disabled: true },
         z: line.faint ? 2 : 4 + at,
         itemStyle: { color: colour },

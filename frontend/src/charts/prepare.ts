@@ -1,7 +1,7 @@
 /** From a chart's description to what is drawn of it in a window: points on an axis, ranges, and what has no place. */
 import type { Axis } from '../model/clock'
 import { keptIndices, lowerBound, upperBound } from '../model/downsample'
-import { logScale, stepScale, timeScale, valueScale, type Scale } from './scale'
+import { logScale, stepScale, tickText, timeScale, valueScale, type Scale } from './scale'
 import type { Line, LineSpec } from './spec'
 
 /** A value that has no place on the y axis: marked at its edge instead. */
@@ -67,19 +67,24 @@ export function prepare(spec: LineSpec, lines: Line[], view: View): Prepared {
         if (Number.isFinite(one.value) && (!log || one.value > 0)) include(place(one.value, log))
     const [from, to] = [axis.at(first), axis.at(last)]
     const xTicks = Math.max(2, Math.floor(view.columns / 90))
-    const yTicks = Math.max(2, Math.floor(view.height / 44))
+    const yTicks = Math.max(2, Math.floor(view.height / 36))
     return {
         lines: drawn,
         x:
             axis.kind === 'time'
                 ? timeScale(from, to > from ? to : from + 1, xTicks)
                 : stepScale(first, last, xTicks),
-        y: log ? logScale(low, high, yTicks) : valueScale(low, high, yTicks),
+        y: log ? logScale(low, high, yTicks) : inPercent(valueScale(low, high, yTicks), spec),
         window,
         axis,
         log,
         counts,
     }
+}
+
+function inPercent(scale: Scale, { percent }: LineSpec): Scale {
+    const step = (scale.ticks[1] ?? 1) - (scale.ticks[0] ?? 0)
+    return percent ? { ...scale, label: (tick) => `${tickText(100 * tick, 100 * step)} %` } : scale
 }
 
 const place = (value: number, log: boolean) => (log ? Math.log10(value) : value)

@@ -11,16 +11,17 @@ interface Now {
     lines: Line[]
     window: [number, number]
     axis: Axis
+    log: boolean
 }
 
 export function savings(spec: LineSpec, now: () => Now, doc: Partial<Doc>): Saving[] {
     const name = (ending: string) => fileName(`${doc.overview?.name ?? 'run'} ${spec.title}`, ending)
     const option = () => {
-        const { lines, window, axis } = now()
+        const { lines, window, axis, log } = now()
         const { margin } = PICTURE
         const columns = PICTURE.width - margin.left - margin.right
         const height = PICTURE.height - margin.top - margin.bottom
-        const prepared = prepare(spec, lines, { window, axis, columns, height, log: !!spec.logY })
+        const prepared = prepare(spec, lines, { window, axis, columns, height, log })
         const look = { dark: false, width: columns, margin, timeline: doc.timeline ?? null }
         return titled(lineOption(spec, prepared, look), {
             title: spec.title,

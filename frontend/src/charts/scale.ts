@@ -1,5 +1,5 @@
 /** Axes: round ranges, ticks and their labels, linear, logarithmic and in time. */
-import { plain } from '../model/format'
+import { plain, whole } from '../model/format'
 
 export interface Scale {
     min: number
@@ -15,7 +15,7 @@ export function roundStep(range: number, count: number): number {
     const rough = range / Math.max(count, 1)
     const power = 10 ** Math.floor(Math.log10(rough))
     const share = rough / power
-    return (share > 5 ? 10 : share > 2 ? 5 : share > 1 ? 2 : 1) * power
+    return (share > 7.1 ? 10 : share > 3.2 ? 5 : share > 1.5 ? 2 : 1) * power
 }
 
 const digitsOf = (step: number) => Math.max(0, -Math.floor(Math.log10(step) + 1e-9))
@@ -42,7 +42,7 @@ export function tickText(value: number, step: number): string {
 function ticksBetween(min: number, max: number, step: number): number[] {
     const found = []
     for (let at = Math.ceil(min / step - 1e-9); at <= max / step + 1e-9 && found.length < 100; at++)
-        found.push(at * step)
+        found.push(at * step || 0)
     return found
 }
 
@@ -56,7 +56,10 @@ export function valueScale(low: number, high: number, count: number): Scale {
     const room = (high - low) * 0.05
     const min = low >= 0 && low - room < 0 ? 0 : low - room
     const max = high + room
-    const step = roundStep(max - min, count)
+    // One tick alone gives no scale: rather one more than asked for.
+    let step = roundStep(max - min, count)
+    for (let more = count + 1; ticksBetween(min, max, step).length < 2 && more < 12; more++)
+        step = roundStep(max - min, more)
     return { min, max, ticks: ticksBetween(min, max, step), label: (tick) => tickText(tick, step) }
 }
 
@@ -86,7 +89,7 @@ export function stepScale(min: number, max: number, count: number): Scale {
     return { min, max, ticks: ticksBetween(min, max, step), label: (tick) => plainStep(tick) }
 }
 
-const plainStep = (value: number) => (Math.round(value) || 0).toLocaleString('en-US')
+const plainStep = (value: number) => whole(value || 0)
 
 const SECONDS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400]
 

@@ -22,6 +22,8 @@ export interface Line {
     high?: Numbers
     /** A dot at every point, where there are few. */
     points?: boolean
+    /** Changes in jumps: level until the next point. */
+    stepped?: boolean
 }
 export interface Reference {
     value: number
@@ -47,6 +49,8 @@ export interface LineSpec {
     /** Charts that show the whole run zoom together. */
     linked?: boolean
     logY?: boolean
+    /** Values are shares of one, written as per cent. */
+    percent?: boolean
     /** Overrides the page's choice. */
     xAxis?: 'step' | 'time'
     /** Where x is neither step nor time: what it is ("steps since pruning"). Such a chart has no cursor. */

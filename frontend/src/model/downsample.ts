@@ -45,18 +45,18 @@ export function keptIndices(
     const wide = Math.max(Math.floor(columns), 1)
     if (to - from <= 5 * wide)
         return Int32Array.from({ length: Math.max(to - from, 0) }, (_, at) => from + at)
-    const kept = new Int32Array(5 * (wide + 2))
+    const kept = new Int32Array(5 * (wide + 3))
     const scale = last > first ? wide / (last - first) : 0
     let count = 0
     let at = from
     while (at < to) {
-        const column = columnOf(steps[at]!, first, scale, wide)
+        const column = columnOf(steps[at]!, first, last, scale, wide)
         let begin = -1
         let end = -1
         let low = -1
         let high = -1
         let odd = -1
-        for (; at < to && columnOf(steps[at]!, first, scale, wide) === column; at++) {
+        for (; at < to && columnOf(steps[at]!, first, last, scale, wide) === column; at++) {
             const value = values[at]!
             if (value - value !== 0) {
                 if (odd < 0) odd = at
@@ -72,8 +72,9 @@ export function keptIndices(
     return kept.slice(0, count)
 }
 
-function columnOf(step: number, first: number, scale: number, wide: number): number {
+function columnOf(step: number, first: number, last: number, scale: number, wide: number): number {
     if (step < first) return -1
+    if (step > last) return wide + 1
     return Math.min(Math.floor((step - first) * scale), wide)
 }
 

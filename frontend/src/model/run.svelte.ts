@@ -24,7 +24,9 @@ const numberOf = (value: number | string): number =>
 
 export class RunModel {
     readonly source: Source
-    readonly doc = new Sections()
+    readonly doc = new Sections((name) => {
+        if (this.wanted.has(name)) void this.refetch([])
+    })
     /** Step that is looked at; null is the newest one, and follows it. */
     cursor = $state<number | null>(null)
     /** Step under the pointer, on whichever chart it is. */
@@ -197,15 +199,19 @@ export class RunModel {
         whenDrawn(() => this.drawn?.(seq))
     }
 
-    /** Fetches the sections that changed, one request at a time and at most one a second; without a list, all. */
+    /**
+     * Fetches the sections that changed and that something shows (the others when something does), one request at a
+     * time and at most one a second; without a list, all.
+     */
     private async refetch(names?: SectionName[]): Promise<void> {
         if (!names) this.wanted = new Set(Sections.NAMES)
         if (this.fetching) return
         this.fetching = true
         try {
-            while (this.wanted.size) {
-                const now = [...this.wanted]
-                this.wanted.clear()
+            for (;;) {
+                const now = [...this.wanted].filter((name) => this.doc.watched(name))
+                if (!now.length) return
+                for (const name of now) this.wanted.delete(name)
                 await this.fetch(now).catch(() => now.forEach((name) => this.wanted.add(name)))
                 this.meanwhile = []
                 await new Promise((done) => setTimeout(done, FETCH_EVERY))

@@ -1,47 +1,71 @@
 /** The document, section by section: what shows one of them is not redrawn when another changes. */
+import { createSubscriber } from 'svelte/reactivity'
 import type { Doc, SectionName } from './types'
 
-export class Sections implements Partial<Doc> {
-    static readonly NAMES: SectionName[] = [
-        'meta',
-        'overview',
-        'timeline',
-        'curves',
-        'heads',
-        'warmup',
-        'analysis',
-        'pruning',
-        'fine_tuning',
-        'evaluation',
-        'cycles',
-        'attention',
-        'growth',
-        'samples',
-        'settings',
-        'log',
-        'events',
-    ]
-    meta = $state.raw<Doc['meta']>()
-    overview = $state.raw<Doc['overview']>()
-    timeline = $state.raw<Doc['timeline']>()
-    curves = $state.raw<Doc['curves']>()
-    heads = $state.raw<Doc['heads']>()
-    warmup = $state.raw<Doc['warmup']>()
-    analysis = $state.raw<Doc['analysis']>()
-    pruning = $state.raw<Doc['pruning']>()
-    fine_tuning = $state.raw<Doc['fine_tuning']>()
-    evaluation = $state.raw<Doc['evaluation']>()
-    cycles = $state.raw<Doc['cycles']>()
-    attention = $state.raw<Doc['attention']>()
-    growth = $state.raw<Doc['growth']>()
-    samples = $state.raw<Doc['samples']>()
-    settings = $state.raw<Doc['settings']>()
-    log = $state.raw<Doc['log']>()
-    events = $state.raw<Doc['events']>()
+const NAMES: SectionName[] = [
+    'meta',
+    'overview',
+    'timeline',
+    'curves',
+    'heads',
+    'warmup',
+    'analysis',
+    'pruning',
+    'fine_tuning',
+    'evaluation',
+    'cycles',
+    'attention',
+    'growth',
+    'samples',
+    'settings',
+    'log',
+    'events',
+]
+
+/** One section, and whether anything on the page shows it now. */
+class Held {
+    value = $state.raw<unknown>()
+    watched = false
+    readonly watch: () => void
+
+    constructor(began: () => void) {
+        this.watch = createSubscriber(() => {
+            this.watched = true
+            began()
+            return () => (this.watched = false)
+        })
+    }
+}
+
+/** The accessors are defined from NAMES, so that none can be forgotten. */
+export interface Sections extends Partial<Doc> {}
+
+export class Sections {
+    static readonly NAMES = NAMES
+    private readonly held: Map<SectionName, Held>
+
+    /** `began`: called when something begins to show a section. */
+    constructor(began: (name: SectionName) => void = () => {}) {
+        this.held = new Map(NAMES.map((name) => [name, new Held(() => began(name))]))
+        for (const name of NAMES) {
+            const held = this.held.get(name)!
+            Object.defineProperty(this, name, {
+                enumerable: true,
+                get: () => {
+                    held.watch()
+                    return held.value
+                },
+                set: (value) => (held.value = value),
+            })
+        }
+    }
+
+    watched(name: SectionName): boolean {
+        return this.held.get(name)!.watched
+    }
 
     /** Takes over the sections that are there; names that this page does not know are left. */
     set(fresh: Partial<Doc>): void {
-        for (const name of Sections.NAMES)
-            if (fresh[name] !== undefined) Object.assign(this, { [name]: fresh[name] })
+        for (const name of NAMES) if (fresh[name] !== undefined) this.held.get(name)!.value = fresh[name]
     }
 }

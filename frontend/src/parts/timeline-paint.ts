@@ -96,7 +96,7 @@ export function paint(
             lanes,
         )) {
             const kind = one.kinds[0]!
-            const y = top - 2 - LANE * (lanes - 1 - one.lane) - LANE / 2
+            const y = top - 2 - LANE * one.lane - LANE / 2
             context.fillStyle = legible(MARKS[kind] ?? ink.muted, dark)
             context.fillText(GLYPHS[kind] ?? '•', one.left, y)
             context.fillStyle = ink.ink
@@ -143,8 +143,10 @@ function loss(
                 if (value > high) high = value
             }
     if (!(low <= high)) return
-    const range = high - low || 1
-    const y = (value: number) => bottom - ((value - low) / range) * (bottom - top)
+    // One spike must not flatten all the rest: a wide range is drawn by its logarithm.
+    const scaled = low > 0 && high > 8 * low ? Math.log : (value: number) => value
+    const range = scaled(high) - scaled(low) || 1
+    const y = (value: number) => bottom - ((scaled(value) - scaled(low)) / range) * (bottom - top)
     const draw = (series: Series, colour: string, width: number, alpha: number) => {
         const { steps, values } = series
         const count = steps.data.length

@@ -1,4 +1,5 @@
 /** Where everything on the timeline lies; pure, so that it can be tested without a canvas. */
+import { whole } from '../model/format'
 import type { Mark, Span, Timeline } from '../model/types'
 
 export interface Label {
@@ -26,7 +27,7 @@ export function mergedLabel(marks: Mark[]): string {
         .map((kind) => {
             const own = marks.filter((mark) => mark.kind === kind)
             const noun = NOUNS[kind] ?? kind
-            return own.length === 1 ? own[0]!.short : `${own.length.toLocaleString('en-US')} ${noun}s`
+            return own.length === 1 ? own[0]!.short : `${whole(own.length)} ${noun}s`
         })
         .join(', ')
 }
@@ -91,5 +92,5 @@ export function placeSaid(timeline: Timeline, step: number, phaseLabel: (phase: 
     const here = timeline.marks.filter((mark) => mark.step === step).map((mark) => mark.label)
     const where =
         span && [phaseLabel(span.phase), span.cycle ? `cycle ${span.cycle}` : ''].filter(Boolean).join(', ')
-    return [`step ${step.toLocaleString('en-US')}`, where, ...here].filter(Boolean).join('; ')
+    return [`step ${whole(step)}`, where, ...here].filter(Boolean).join('; ')
 }
