@@ -188,7 +188,7 @@ def _training(tuning: Sequence[PhaseSpan], curves: Curves) -> Training | None:
     steps, losses = inside("loss")
     rates, throughput = inside("learning_rate")[1], inside("tokens_per_second")[1]
     lowest = int(np.argmin(losses)) if len(losses) else 0
-    slope = float(np.polyfit(steps - steps[0], losses, 1)[0]) * 100 if len(np.unique(steps)) > 2 else None
+    slope = float(np.polyfit(steps - steps[0], losses, 1)[0]) * 100 if np.count_nonzero(np.diff(steps)) > 1 else None
     return Training(
         steps=last - first,
         seconds=sum(span.seconds for span in tuning),
