@@ -11,6 +11,7 @@ import gzip
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from contextvars import Context
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -58,6 +59,24 @@ def background() -> asyncio.AbstractEventLoop:
     return loop
 
 
+def _spawn(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run something in the background, in no cell's name.
+
+    A kernel notes in the context which cell it runs; what carries an earlier one's name is lost on some front ends.
+    """
+
+    def begin() -> None:
+        task = loop.create_task(coroutine)
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+
+    loop = background()
+    loop.call_soon_threadsafe(begin, context=Context())
+
+
+_tasks: set[asyncio.Task[None]] = set()  # the loop alone would let them be collected
+
+
 class Feed:
     """Follows one run for one cell, from `start` to `close`.
 
@@ -93,7 +112,7 @@ class Feed:
 
     def start(self, cell: Callable[[], Cell | None]) -> None:
         """Push news to ``cell()`` until that is None."""
-        self._call(self._follow(cell))
+        _spawn(self._follow(cell))
 
     def hello(self, page: str, after: int) -> None:
         """A page is there, and knows everything up to event ``after``."""
@@ -107,7 +126,7 @@ class Feed:
 
     def ask(self, cell: Cell, number: str, path: str, query: Mapping[str, Any]) -> None:
         """Answer a page's question as soon as it is worked out."""
-        self._call(self._answer(cell, number, path, query))
+        _spawn(self._answer(cell, number, path, query))
 
     def close(self) -> None:
         """Stop following."""
@@ -116,10 +135,6 @@ class Feed:
     def _stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
-
-    @staticmethod
-    def _call(coroutine: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, background())
 
     # In the background --------------------------------------------------------------------------------------------
 

@@ -51,16 +51,17 @@ class DashboardWidget(anywidget.AnyWidget):
     twin = traitlets.Unicode().tag(sync=True)  # what marks the static copy, which a live page hides
     height = traitlets.Int(HEIGHT).tag(sync=True)
 
+    _feed: Feed | None = None
+
     def __init__(self, run: Run | Path | str, height: int = HEIGHT) -> None:
         self._path = run.path if isinstance(run, Run) else Path(run)
-        self._feed = Feed(self._path)
+        feed = self._feed = Feed(self._path)
         self._shown = ""  # display id of the static copy
         with open_run(self._path) as opened:
             title = f"Dashboard of {opened.name}"
-        super().__init__(_esm=module(), document=self._feed.first(), title=title, twin=uuid.uuid4().hex, height=height)
+        super().__init__(_esm=module(), document=feed.first(), title=title, twin=uuid.uuid4().hex, height=height)
         self.on_msg(_heard)
-        there = weakref.ref(self)
-        self._feed.start(there)
+        feed.start(weakref.ref(self))
 
     # What the feed calls, from its thread -------------------------------------------------------------------------
 
@@ -96,20 +97,21 @@ class DashboardWidget(anywidget.AnyWidget):
 
     def close(self) -> None:
         """Let go of the run; what the cell shows stays."""
-        self._feed.close()
+        if self._feed is not None:  # it could not be opened
+            self._feed.close()
         super().close()
 
 
 def _heard(widget: DashboardWidget, message: dict[str, Any], _buffers: list[memoryview]) -> None:
     """A page's message."""
-    kind, page = message.get("type"), str(message.get("name"))
+    feed, kind, page = widget._feed, message.get("type"), str(message.get("name"))
+    if feed is None:
+        return
     if kind == "hello":
         after = message.get("after")
-        widget._feed.hello(page, after if isinstance(after, int) else -1)
+        feed.hello(page, after if isinstance(after, int) else -1)
     elif kind == "bye":
-        widget._feed.bye(page)
+        feed.bye(page)
     elif kind == "ask":
         query = message.get("query")
-        widget._feed.ask(
-            widget, str(message.get("id")), str(message.get("path")), query if isinstance(query, dict) else {}
-        )
+        feed.ask(widget, str(message.get("id")), str(message.get("path")), query if isinstance(query, dict) else {})
