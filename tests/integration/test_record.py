@@ -239,6 +239,21 @@ def test_a_finished_run_is_one_plain_file(tmp_path: Path) -> None:
     assert open_run(moved).summary().step == 9
 
 
+def test_the_log_is_folded_in_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neural_plasticity.record.schema.CHECKPOINT_PAGES", 200)
+    log = tmp_path / "run.sqlite-wal"
+    with RecordWriter.create(tmp_path) as writer, open_run(tmp_path) as run:
+        for step in range(1_500):
+            writer.append(HeadScores(step=step, scores={"entropy": np.full((12, 12), float(step))}))
+            if step % 100 == 0:
+                assert run.last_seq == step + 1
+        for step in range(20):
+            maps = np.random.default_rng(step).random((1, 1, 200, 200))
+            writer.append(AttentionMaps(prompt="p", tokens=(), maps=maps))
+        assert (tmp_path / "run.sqlite").stat().st_size > 6_000_000  # of about 8 MB
+        assert log.stat().st_size < 2_500_000
+
+
 # Attempts --------------------------------------------------------------------------------------------------------
 
 
