@@ -155,7 +155,10 @@ def test_every_third_party_import_is_a_declared_dependency() -> None:
     }
     known = declared | set(sys.stdlib_module_names) | {PACKAGE}
     unknown = {
-        f"{module}: {name}" for module in MODULES for name in _imported_by(module) if name.split(".")[0] not in known
+        f"{module}: {name}"
+        for module in MODULES
+        for name in _imported_by(module)
+        if name.split(".")[0].lower() not in known
     }
     assert unknown == set()
 
