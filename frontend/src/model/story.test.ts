@@ -68,6 +68,9 @@ describe('warm-up', () => {
     it('has a headline for every end', () => {
         expect(warmupHeadline(warmup({ stable: [stable()] }))).toBe('Loss called stable at step 1,200')
         expect(warmupHeadline(warmup({ end: 'still running' }))).toContain('is running')
+        expect(warmupHeadline(warmup({ end: 'still running' }), 'failed')).toBe(
+            'Not called stable before the run ended',
+        )
         expect(warmupHeadline(warmup({ end: 'The step limit was reached' }))).toBe(
             'Not called stable: the step limit was reached',
         )

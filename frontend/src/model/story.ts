@@ -40,10 +40,13 @@ export const signedSignificant = (value: number): string =>
     value >= 0 ? `+${significant(value, 2)}` : significant(value, 2)
 
 /** Headline of the warm-up: how it ended. */
-export function warmupHeadline(view: Warmup): string {
+export function warmupHeadline(view: Warmup, state: State = 'running'): string {
     const last = view.stable.at(-1)
     if (last) return `Loss called stable at step ${step(last.step)}`
-    if (view.end === 'still running') return 'Warm-up is running; the loss is not stable yet'
+    if (view.end === 'still running') {
+        if (state === 'running') return 'Warm-up is running; the loss is not stable yet'
+        return `Not called stable before the run ${state === 'stale' ? 'was last heard of' : 'ended'}`
+    }
     return view.end ? `Not called stable: ${lower(view.end)}` : 'Not called stable'
 }
 
