@@ -1,5 +1,5 @@
 /** Attention maps on a canvas: from each position (rows) to each position (columns). */
-import { CHANGE, place, WEIGHT, type Ramp } from '../model/colour'
+import { place, WEIGHT, WEIGHT_CHANGE, type Ramp } from '../model/colour'
 import { difference, NO_PATTERN, tokenText, type Pattern } from '../model/attention'
 import type { Ink } from './ink.svelte'
 
@@ -12,10 +12,10 @@ export interface Picture {
     high: number
 }
 
-/** A pattern as numbers, or its difference to another one in a domain of ±`reach`. */
-export function pictureOf(pattern: Pattern, base: Pattern | null, reach = 1): Picture | null {
+/** A pattern as weights 0…1, or its difference to another one, −1…1. */
+export function pictureOf(pattern: Pattern, base: Pattern | null): Picture | null {
     if (typeof pattern === 'string' || typeof base === 'string') return null
-    if (base) return { ...difference(pattern, base), ramp: CHANGE, low: -reach, high: reach }
+    if (base) return { ...difference(pattern, base), ramp: WEIGHT_CHANGE, low: -1, high: 1 }
     const values = Float32Array.from(pattern, (one) => (one === NO_PATTERN ? NaN : one / 254))
     return { side: Math.round(Math.sqrt(pattern.length)), values, ramp: WEIGHT, low: 0, high: 1 }
 }

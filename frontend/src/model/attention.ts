@@ -80,11 +80,28 @@ export interface Moved {
     head: number
     drift: number
 }
+/** Drift of one head between two takes; the record's own figure where the base is the prompt's first take. */
+export function driftBetween(
+    takes: AttentionTake[],
+    base: number,
+    other: number,
+    layer: number,
+    head: number,
+) {
+    const [from, to] = [takes[base], takes[other]]
+    if (!from || !to) return null
+    const at = placesOf(to).get(`${layer}.${head}`)
+    const told = at === undefined || base !== 0 ? undefined : to.drift?.data[at]
+    if (told !== undefined && !Number.isNaN(told)) return told
+    return drift(patternOf(from, layer, head), patternOf(to, layer, head))
+}
+
 /** Drift of every head that both takes know: a flat grid (NaN: unknown), and the heads, largest drift first. */
 export function drifts(
     base: AttentionTake,
     other: AttentionTake,
     shape: [number, number],
+    told = false,
 ): { grid: Float32Array; movers: Moved[]; gone: number } {
     const grid = new Float32Array(shape[0] * shape[1]).fill(NaN)
     const movers: Moved[] = []
@@ -94,7 +111,11 @@ export function drifts(
         const there = places.get(key)
         if (there === undefined) continue
         const [layer = 0, head = 0] = key.split('.').map(Number)
-        const found = drift(patternAt(base, at), patternAt(other, there))
+        const known = told ? other.drift?.data[there] : undefined
+        const found =
+            known !== undefined && !Number.isNaN(known)
+                ? known
+                : drift(patternAt(base, at), patternAt(other, there))
         if (found === null) gone++
         else {
             if (layer < shape[0] && head < shape[1]) grid[layer * shape[1] + head] = found

@@ -49,6 +49,12 @@ export const WEIGHT: Ramp = (() => {
 })()
 export const CHANGE = ramp(DIFFERENCE)
 
+/** Differences of weights deepen in the same way on both sides of 0. */
+export const WEIGHT_CHANGE: Ramp = Uint32Array.from(CHANGE, (_, at) => {
+    const share = (2 * at) / 255 - 1
+    return CHANGE[Math.round(127.5 + 127.5 * Math.sign(share) * Math.sqrt(Math.abs(share)))]!
+})
+
 /** Where a value lies in its domain, 0…1, clipped; NaN stays NaN; a domain of one value is its middle. */
 export function fraction(value: number, low: number, high: number): number {
     if (Number.isNaN(value)) return NaN

@@ -3,6 +3,10 @@ import { signed, significant, whole } from '../model/format'
 import { headName } from '../model/heads'
 import type { HeadDecision, Heads, PruningDecision } from '../model/types'
 
+/** Whether more can still come: what is missing then is only not here yet. */
+export const running = (model: { doc: { overview?: { state: string } } }): boolean =>
+    ['running', 'stale'].includes(model.doc.overview?.state ?? 'running')
+
 export interface LayerRow {
     layer: number
     before: number
