@@ -4,6 +4,7 @@ import App from './App.svelte'
 import { whenDrawn } from './charts/schedule'
 import { bindAddress } from './model/address.svelte'
 import { RunModel } from './model/run.svelte'
+import { theme } from './model/theme.svelte'
 import RunList from './RunList.svelte'
 import { fileSource } from './sources/file'
 import { liveSource, runsSource } from './sources/live'
@@ -35,7 +36,11 @@ function showList(target: HTMLElement, root: string): void {
 const target = document.getElementById('app')
 const data = document.getElementById('npd-data')
 if (target && data) show(target, fileSource(data))
-else if (target?.dataset.host === 'notebook') void fromCell().then((source) => show(target, source))
+else if (target?.dataset.host === 'notebook') 
+    void fromCell().then((source) => {
+        if (source.dark !== undefined) theme.hostIs(source.dark)
+        show(target, source)
+    })
 else if (target?.dataset.host === 'live') {
     const { root = './', run } = target.dataset
     if (run === undefined) showList(target, root)

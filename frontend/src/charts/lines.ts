@@ -35,9 +35,10 @@ export function linesOf(curves: Curve[], smoothing: Smoothing | null, jumps: num
         if (dash) raw.dash = dash
         const count = curve.values.data.length
         // Few points among many (a validation now and then) are means already.
-        if (!smoothing || raw.stepped || count < 20 || count < densest / 4) return [raw]
+        const width = smoothing ? Math.min(smoothing.width, Math.floor(count / 8)) : 0
+        if (!smoothing || raw.stepped || width < 3 || count < densest / 4) return [raw]
         const cuts = jumps.map((step) => upperBound(curve.steps.data, step))
-        const smooth = smoothed(curve.values.data, smoothing, cuts)
+        const smooth = smoothed(curve.values.data, { ...smoothing, width }, cuts)
         return [
             { ...raw, faint: true },
             {
@@ -77,6 +78,6 @@ export function curveSpec(
     const spec: LineSpec = { title, unit, lines, context: true, linked: true }
     if (unit.startsWith('share')) spec.percent = true
     if (smoothing && lines.some((line) => line.faint))
-        spec.note = `smoothed over ${smoothing.width}, raw behind`
+        spec.note = `smoothed over up to ${smoothing.width} of them, raw behind`
     return spec
 }

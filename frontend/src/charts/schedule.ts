@@ -1,8 +1,14 @@
-/** Redraws wait for the next frame and share it: what does not fit in a frame's budget is drawn in the one after. */
+/**
+ * Redraws wait for the next frame and share it: what does not fit in a frame's budget is drawn in the one after. What
+ * is out of sight waits until nothing else has been asked for a while.
+ */
 
 const BUDGET = 7 // milliseconds of a frame; the cursor and the browser need the rest
+const QUIET = 250 // milliseconds without a request in sight before one out of sight is drawn
 const waiting = new Map<object, () => void>()
+const unseen = new Map<object, () => void>()
 let frame = 0
+let later: ReturnType<typeof setTimeout> | undefined
 let after: (() => void)[] = []
 
 function flush(): void {
@@ -13,7 +19,7 @@ function flush(): void {
         draw()
         if (performance.now() - begin > BUDGET) break
     }
-    if (waiting.size) frame = requestAnimationFrame(flush)
+    if (waiting.size) wake()
     else {
         const done = after
         after = []
@@ -23,19 +29,46 @@ function flush(): void {
 
 const wake = () => (frame ||= requestAnimationFrame(flush))
 
+function rest(): void {
+    clearTimeout(later)
+    if (unseen.size) later = setTimeout(drawUnseen, QUIET)
+}
+
+function drawUnseen(): void {
+    const next = unseen.entries().next().value
+    if (!next || waiting.size) return rest()
+    unseen.delete(next[0])
+    next[1]()
+    if (unseen.size) later = setTimeout(drawUnseen, 16)
+}
+
 /** Draws once at the next chance; a later request of the same owner replaces an earlier one. */
-export function redraw(owner: object, draw: () => void): void {
-    waiting.delete(owner)
-    waiting.set(owner, draw)
-    wake()
+export function redraw(owner: object, draw: () => void, inSight = true): void {
+    forget(owner)
+    if (inSight) {
+        waiting.set(owner, draw)
+        wake()
+    } else unseen.set(owner, draw)
+    rest()
 }
 
 export function forget(owner: object): void {
     waiting.delete(owner)
+    unseen.delete(owner)
 }
 
-/** Calls back when everything that waits now has been drawn. */
+/** Calls back when everything in sight that waits now has been drawn. */
 export function whenDrawn(done: () => void): void {
     after.push(done)
     wake()
 }
+
+/** Draws everything now: on paper all is in sight. */
+function drawAll(): void {
+    for (const queue of [waiting, unseen])
+        for (const [owner, draw] of queue) {
+            queue.delete(owner)
+            draw()
+        }
+}
+if (typeof window !== 'undefined') window.addEventListener('beforeprint', drawAll)

@@ -40,8 +40,9 @@ export function runningMean(values: Numbers, width: number): Float64Array {
     }
     return Float64Array.from({ length: count }, (_, at) => {
         if (!Number.isFinite(values[at]!)) return NaN
-        const reach = Math.min(half, at, count - 1 - at)
-        const [from, to] = [at - reach, at + reach + 1]
+        // Nearer to an end the window is narrower, or a steep beginning would be drawn too low; but never a point alone.
+        const reach = Math.max(Math.min(half, at, count - 1 - at), Math.floor(half / 3))
+        const [from, to] = [Math.max(at - reach, 0), Math.min(at + reach + 1, count)]
         return offset + (sums[to]! - sums[from]!) / (known[to]! - known[from]!)
     })
 }

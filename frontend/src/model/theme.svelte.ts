@@ -23,6 +23,11 @@ class Theme {
         system?.addEventListener('change', (event) => (this.systemDark = event.matches))
     }
 
+    /** A notebook may be dark on a light system. */
+    hostIs(dark: boolean): void {
+        this.systemDark = dark
+    }
+
     next(): void {
         this.choice = CHOICES[(CHOICES.indexOf(this.choice) + 1) % CHOICES.length]!
         try {

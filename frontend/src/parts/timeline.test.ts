@@ -11,8 +11,8 @@ const mark = (step: number, kind = 'pruned', short = '7 pruned'): Mark => ({
 })
 const timeline = (marks: Mark[]): Timeline => ({
     spans: [
-        { phase: 'warmup', cycle: 0, first_step: 0, last_step: 9 },
-        { phase: 'pruning', cycle: 1, first_step: 10, last_step: 20 },
+        { phase: 'warmup', cycle: 0, first_step: 0, last_step: 9, summary: {} },
+        { phase: 'pruning', cycle: 1, first_step: 10, last_step: 20, summary: {} },
     ],
     marks,
     boundaries: [{ step: 10, cycle: 1 }],
