@@ -280,9 +280,11 @@ def test_it_only_shows(server: LiveServer, method: str) -> None:
     assert (reply.status, reply.headers["Allow"]) == (405, "GET, HEAD")
 
 
-def test_head_is_an_answer_without_its_body(server: LiveServer) -> None:
-    reply = ask(server, "/api/runs", "HEAD")
-    assert (reply.status, reply.body) == (200, b"")
+def test_head_is_an_answer_without_its_body(tmp_path: Path, server: LiveServer) -> None:
+    write_events(tmp_path, steps(1))
+    for path in ("/api/runs", "/api/runs/document", "/api/runs/stream"):
+        reply = ask(server, path, "HEAD")
+        assert (reply.status, reply.body) == (200, b"")
 
 
 @pytest.mark.parametrize(

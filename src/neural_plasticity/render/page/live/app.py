@@ -27,6 +27,7 @@ MOST_POINTS = 200_000
 MOST_ROWS = 2_000
 _LARGEST = 2**63 - 1
 _LONGEST = 1_000  # characters of a name in a query
+_STREAM = "text/event-stream"
 _FOR_GOOD = "public, max-age=31536000, immutable"
 _log = logging.getLogger(__name__)
 Answer = Callable[[Request, Watched], Awaitable[Response]]
@@ -147,8 +148,10 @@ async def _stream(request: Request, watched: Watched) -> Response:
     after = _number(request, "after") or 0
     if seen:
         after = _as_number("Last-Event-ID", seen, 0, _LARGEST)
+    if request.method == "HEAD":  # its body would never end, nor be sent
+        return Response(media_type=_STREAM)
     messages = watched.follower.stream(after)
-    return StreamingResponse(messages, headers={"X-Accel-Buffering": "no"}, media_type="text/event-stream")
+    return StreamingResponse(messages, headers={"X-Accel-Buffering": "no"}, media_type=_STREAM)
 
 
 async def _export(_request: Request, watched: Watched) -> Response:

@@ -64,20 +64,23 @@ class Columns:
     def __init__(self) -> None:
         self._history: tuple[Span, ...] = ()
         self._columns: dict[str, Column] = {}
-        self._names: dict[str, None] = {}
+        self._used: set[int] = set()  # layouts of rows
+        self._names: tuple[str, ...] = ()
         self._through = 0
         self._counted = self._counted_through = 0
 
     def names(self, now: LiveSnapshot) -> tuple[str, ...]:
-        """Names of the metrics that have values, in the order in which they first came."""
+        """Names of the metrics that have values, in the record's order."""
         self._follow(now)
         sql = "SELECT DISTINCT layout FROM metrics WHERE seq BETWEEN ? AND ?"
         spans = [(max(low, self._through + 1), high) for low, high in now.spans()]
-        used = sorted({row[0] for span in spans for row in now.query(sql, span)})
-        known = now.layouts() if used else {}
-        self._names |= dict.fromkeys(name for number in used for name in known[number])
+        came = {row[0] for span in spans for row in now.query(sql, span)} - self._used
         self._through = now.last_seq
-        return tuple(self._names)
+        if came:
+            self._used |= came
+            known = now.layouts()
+            self._names = tuple(dict.fromkeys(name for number in sorted(self._used) for name in known[number]))
+        return self._names
 
     def read(self, now: LiveSnapshot, names: Sequence[str]) -> dict[str, tuple[Steps, Values]]:
         """Steps and values of these metrics up to the snapshot; names that were never recorded are left out."""
@@ -109,7 +112,7 @@ class Columns:
         spans = now.spans()
         history = (*spans[:-1], *((low, 0) for low, _ in spans[-1:]))  # the last span only grows
         if history != self._history:
-            self._columns, self._names, self._through = {}, {}, 0
+            self._columns, self._used, self._names, self._through = {}, set(), (), 0
             self._history = history
 
 
