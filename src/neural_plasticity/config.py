@@ -69,7 +69,7 @@ class RunConfig:
     output_dir: Path | None = None
     """Run directory. Default: output/neural_plasticity_[timestamp]."""
     use_dashboard: bool = False
-    """Write dashboard.html into the run directory, during the run and at its end."""
+    """Show the run live in the browser, and write dashboard.html into the run directory, during it and at its end."""
     no_browser: bool = False
     """Do not open the dashboard in a browser."""
     no_visualize: bool = False
