@@ -36,7 +36,7 @@ function showList(target: HTMLElement, root: string): void {
 const target = document.getElementById('app')
 const data = document.getElementById('npd-data')
 if (target && data) show(target, fileSource(data))
-else if (target?.dataset.host === 'notebook') 
+else if (target?.dataset.host === 'notebook')
     void fromCell().then((source) => {
         if (source.dark !== undefined) theme.hostIs(source.dark)
         show(target, source)

@@ -55,6 +55,8 @@ def test_it_is_one_frame_and_nothing_of_the_run_leaves_it(browser: Browser, host
     frame = page.frames[1]
     frame.wait_for_selector(f"html[data-seq='{last}']", state="attached")
     assert "finished" in frame.locator(".npd").inner_text()
+    frame.get_by_role("tab", name="Pruning").click()
+    frame.locator("canvas").first.click()
     assert frame.evaluate("origin") == "null", "the frame could reach into the notebook"
     assert wrong == []
     page.close()

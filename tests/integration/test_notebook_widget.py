@@ -77,8 +77,10 @@ def last_seq(directory: Path) -> int:
 
 def test_it_follows_while_the_kernel_computes(notebook: Notebook, tmp_path: Path) -> None:
     notebook.run(BEGIN + "board")
+    notebook.page.evaluate("document.body.dataset.jpThemeLight = 'false'")
     frame = open_cell(notebook)
     notebook.until(lambda: drawn(frame) == last_seq(tmp_path))
+    assert frame.locator(".npd").get_attribute("data-theme") == "dark", "as the notebook is"
     busy = notebook.start(COMPUTE)
     seen: set[int] = set()
 

@@ -48,6 +48,8 @@ export class NotebookSource implements Source {
     constructor(
         private readonly port: MessagePort,
         private readonly name: string,
+        /** Whether the notebook is dark, where it says so. */
+        readonly dark?: boolean,
     ) {
         this.whole = new Promise((resolve) => (this.arrived = resolve))
         port.onmessage = ({ data }: MessageEvent<FromKernel>) => {
@@ -215,7 +217,7 @@ export function fromCell(): Promise<NotebookSource> {
         addEventListener('message', function handed({ source, data, ports }: MessageEvent) {
             if (source !== parent || data?.type !== 'npd-port' || !ports[0]) return
             removeEventListener('message', handed)
-            resolve(new NotebookSource(ports[0], String(data.name)))
+            resolve(new NotebookSource(ports[0], String(data.name), data.dark))
         })
         parent.postMessage('npd-ready', '*')
     })

@@ -1,13 +1,12 @@
 // The notebook's side of a dashboard: a frame with the page in it, and what the page and the kernel tell each other.
 // PAGE, the frame's document, is put before this.
 
-/** Dark or light as the notebook is, which may differ from what the system prefers. */
-function scheme() {
+/** Whether the notebook is dark, which may differ from what the system prefers; undefined where it does not say. */
+function isDark() {
   const { body, documentElement: root } = document
-  if (body.dataset.jpThemeLight) return body.dataset.jpThemeLight === 'true' ? 'light' : 'dark'
-  if (body.dataset.vscodeThemeKind) return body.dataset.vscodeThemeKind.includes('dark') ? 'dark' : 'light'
-  if (root.hasAttribute('theme')) return root.getAttribute('theme') === 'dark' ? 'dark' : 'light'
-  return 'light dark'
+  if (body.dataset.jpThemeLight) return body.dataset.jpThemeLight === 'false'
+  if (body.dataset.vscodeThemeKind) return !body.dataset.vscodeThemeKind.includes('light')
+  if (root.hasAttribute('theme')) return root.getAttribute('theme') === 'dark'
 }
 
 /** A copy of what a comm message carries, which the page may keep. */
@@ -30,7 +29,7 @@ function render({ model, el }) {
   frame.allowFullscreen = true
   Object.assign(frame.style, {
     width: '100%', height: `${model.get('height')}px`, display: 'block', boxSizing: 'border-box', resize: 'vertical',
-    border: '1px solid rgba(128, 128, 128, 0.35)', borderRadius: '6px', colorScheme: scheme(),
+    border: '1px solid rgba(128, 128, 128, 0.35)', borderRadius: '6px',
   })
 
   const toPage = (message, view) => {
@@ -53,7 +52,7 @@ function render({ model, el }) {
     name = crypto.randomUUID?.() ?? String(Math.random())
     port = channel.port1
     port.onmessage = (event) => model.send({ ...event.data, name })
-    source.postMessage({ type: 'npd-port', name }, '*', [channel.port2])
+    source.postMessage({ type: 'npd-port', name, dark: isDark() }, '*', [channel.port2])
     snapshot()
   }
   const resize = () => (frame.style.height = `${model.get('height')}px`)
