@@ -197,7 +197,7 @@ function paintKept(
         context.arc(x + side / 2, y + side / 2, radius, 0, 2 * Math.PI)
     }
     context.fillStyle = '#ffffff'
-    context.strokeStyle = ink.panel === '#ffffff' ? ink.ink : '#000000'
+    context.strokeStyle = ink.dark ? '#000000' : ink.ink
     context.lineWidth = 1
     context.fill()
     context.stroke()

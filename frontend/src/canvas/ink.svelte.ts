@@ -10,6 +10,7 @@ export interface Ink {
     hatch: string
     bad: string
     font: string
+    dark: boolean
 }
 
 const NAMES = ['panel', 'ink', 'muted', 'line', 'faint', 'accent', 'hatch', 'bad'] as const
@@ -24,11 +25,13 @@ export const PAPER: Ink = {
     hatch: '#9a9a9a',
     bad: '#b00020',
     font: 'sans-serif',
+    dark: false,
 }
 
 export function inkOf(element: Element): Ink {
     const style = getComputedStyle(element)
-    const read = { ...PAPER, font: style.fontFamily || PAPER.font }
+    const dark = element.closest('[data-theme="dark"]') !== null
+    const read = { ...PAPER, font: style.fontFamily || PAPER.font, dark }
     for (const name of NAMES) read[name] = style.getPropertyValue(`--${name}`).trim() || PAPER[name]
     return read
 }

@@ -1,6 +1,7 @@
 /** Lifelines on a canvas: rows, vertical lines, the axis of steps. */
 import { whole } from '../model/format'
 import { ADDED as ADDED_INK, REGROWN as REGROWN_INK } from '../model/palette'
+import { legible } from '../model/theme.svelte'
 import { ABSENT, ADDED, PRUNED, REGROWN } from '../model/types'
 import { hatch, type Ink } from './ink.svelte'
 import { raster, ticks, xOf, type Plan, type Row, type Shade, type Stretch, type Upright } from './lifelines'
@@ -130,7 +131,7 @@ export function paintUprights(
     for (const one of lines) {
         if (one.step < plan.first || one.step > plan.last) continue
         const x = Math.round(xOf(plan, one.step)) + 0.5
-        context.strokeStyle = one.colour || ink.muted
+        context.strokeStyle = one.colour ? legible(one.colour, ink.dark) : ink.muted
         context.setLineDash(one.dashed ? [4, 3] : [])
         context.lineWidth = 1
         context.beginPath()
