@@ -21,7 +21,7 @@ export const BEAT_SECONDS = 10
 const SILENT = 2.5 * BEAT_SECONDS * 1000 // without a beat for this long, nobody is there
 const AGAIN = 3_000 // between two requests for what was missed
 const PATIENCE = 8_000 // a kernel that runs a cell answers nothing until it is done
-const HELD = 3_000 // news wait at most this long until the page has taken the curves that came before
+const HELD = 60_000 // news wait at most this long until the page has taken the curves that came before
 
 async function gunzip(buffer: ArrayBuffer): Promise<ArrayBuffer> {
     const stream = new Blob([buffer]).stream().pipeThrough(new DecompressionStream('gzip'))
@@ -170,8 +170,8 @@ export class NotebookSource implements Source {
         buffer?: ArrayBuffer
     }): Promise<void> {
         const sections = message.buffer ? (unpack(await gunzip(message.buffer)) as Partial<Doc>) : {}
-        if (!this.told || message.update.seq < this.seq) return
-        if (message.after > this.seq) return this.greet() // something was missed: a snapshot will follow
+        if (!this.told || (message.update.seq <= this.seq && message.after !== this.seq)) return // known
+        if (message.after !== this.seq) return this.greet() // something was missed: a snapshot will follow
         this.missed = false
         this.seq = message.update.seq
         await this.tell(message.update, sections)

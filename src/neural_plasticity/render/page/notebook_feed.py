@@ -7,35 +7,31 @@ comes, with the sections that it changes; until a page says hello also a whole d
 from __future__ import annotations
 
 import asyncio
-import gzip
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from neural_plasticity.errors import RecordError
 from neural_plasticity.events import RunEnded
 from neural_plasticity.record.schema import record_path
-from neural_plasticity.render.page.document import META, SECTIONS
-from neural_plasticity.render.page.live.columns import LiveSnapshot
-from neural_plasticity.render.page.live.documents import Documents
+from neural_plasticity.render.page.document import META
+from neural_plasticity.render.page.live.documents import Answer, Documents
 from neural_plasticity.render.page.live.follower import Follower
 from neural_plasticity.render.page.live.updates import Update
-from neural_plasticity.render.page.packing import pack, unpack
-from neural_plasticity.views.curves import curve
-from neural_plasticity.views.happenings import raw_events
+from neural_plasticity.render.page.notebook_answers import asked
+from neural_plasticity.render.page.notebook_news import KINDS, Break, News
+from neural_plasticity.render.page.packing import unpack
 
 TICK_SECONDS = 0.5
 BEAT_SECONDS = 10.0  # a sign of life at least this often; the page calls the kernel lost after two and a half
 SNAPSHOT_SECONDS = 3.0  # between whole documents, for pages that cannot say yet that they are there,
 SHARE = 20  # and this many times as long as one takes
 COPY_SECONDS = 120.0  # between static copies while a run goes on
-MOST_POINTS = 200_000
-MOST_ROWS = 2_000
-_ENDS = tuple(name for name, section in SECTIONS.items() if RunEnded.kind in section.kinds)
+_ENDS = {name for name, kinds in KINDS.items() if RunEnded.kind in kinds}
 
 
 class Cell(Protocol):
@@ -86,8 +82,8 @@ class Feed:
 
     def __init__(self, path: Path | str) -> None:
         self.path = record_path(path)
-        self._seq = 0  # what the cell was told
-        self._state = ""
+        self._state = ""  # that the pages were told
+        self._owed: set[str] = set()  # sections that have changed since they were sent
         self._pages: set[str] = set()  # those that said hello and not goodbye
         self._greeted = False
         self._wanted = False  # a page has missed something
@@ -99,15 +95,16 @@ class Feed:
         self._open()
 
     def _open(self) -> None:
-        self._follower = Follower(self.path, {name: section.kinds for name, section in SECTIONS.items()})
+        self._follower = Follower(self.path, KINDS)
         self._documents = Documents(self._follower)
+        self._news = News(self.path)
 
     # Called from the kernel's thread ------------------------------------------------------------------------------
 
     def first(self) -> bytes:
         """The document with which the cell begins, gzipped."""
-        packed, self._seq, self._state = asyncio.run_coroutine_threadsafe(self._whole(), background()).result()
-        self._copied = self._seq, self._state
+        packed = asyncio.run_coroutine_threadsafe(self._begin(), background()).result()
+        self._copied = self._news.seq, self._state
         return packed
 
     def start(self, cell: Callable[[], Cell | None]) -> None:
@@ -118,7 +115,7 @@ class Feed:
         """A page is there, and knows everything up to event ``after``."""
         self._pages.add(page)
         self._greeted = True
-        self._wanted = self._wanted or after < self._seq
+        self._wanted = self._wanted or after < self._news.seq
 
     def bye(self, page: str) -> None:
         """A page has gone. Once all have, nothing is pushed until another one says hello."""
@@ -155,94 +152,88 @@ class Feed:
 
     async def _tick(self, cell: Cell) -> bool:
         """Tell what is new; True when something was said."""
-        if self._follower.replaced():
-            if not self.path.is_file():
-                return False
-            self._open()
-            return await self._start_again(cell)
-        before, state = self._seq, self._state
-        told = await self._follower.since(before)
-        if told.reset:
-            return await self._start_again(cell)
-        if self._greeted and not self._pages:
-            self._seq, self._state = told.seq, told.state  # nobody looks; the copy is still kept
-        elif told.seq != before or told.state != state:
-            await self._push(cell, before, told if told.state == state else told.with_changed(_ENDS))
-        if self._wanted or (not self._greeted and self._whole_seq < self._seq and time.monotonic() > self._whole_next):
-            cell.snapshot((await self._whole())[0])
+        before, state = self._news.seq, self._state
+        try:
+            if self._follower.replaced():
+                if not self.path.is_file():
+                    return False
+                self._open()
+                raise Break
+            await self._follower.refresh()
+            await self._read_to(self._follower.seq)
+            if self._greeted and not self._pages:  # nobody looks; the copy is still kept
+                self._news.take(self._follower.place, self._follower.seq)
+                self._state = self._follower.state
+            elif self._follower.seq != before or self._follower.state != state:
+                await self._push(cell)
+            late = self._whole_seq < self._news.seq and time.monotonic() > self._whole_next
+            if self._wanted or (late and not self._greeted):
+                await self._push_whole(cell)
+        except Break:
+            cell.tell({"type": "reset"})
+            cell.snapshot(await self._begin())
         await self._copy(cell)
-        return self._seq != before or self._state != state
+        return self._news.seq != before or self._state != state
 
-    async def _start_again(self, cell: Cell) -> bool:
-        """What the pages have is no longer so: a new attempt, or another record in this one's place."""
-        packed, self._seq, self._state = await self._whole()
-        cell.tell({"type": "reset"})
-        cell.snapshot(packed)
-        return True
+    async def _read_to(self, seq: int) -> None:
+        await asyncio.to_thread(self._news.read_to, seq)
+
+    async def _push(self, cell: Cell) -> None:
+        """News with the sections that they change: both up to the same event, which may be later than the last look."""
+        changed, seq, sections = self._news.changed | self._owed, self._follower.seq, None
+        if self._follower.state != self._state:
+            changed |= _ENDS
+        if changed:
+            answer = await self._documents.packed(sorted(changed))
+            sections, seq = answer.gzipped, _seq_of(answer)
+            await self._read_to(seq)
+            self._owed = self._news.changed - changed
+        self._state = self._follower.state
+        self._tell(cell, *self._news.take(self._follower.place, seq, changed), sections)
+
+    async def _push_whole(self, cell: Cell) -> None:
+        answer = await self._whole()
+        if self._whole_seq > self._news.seq:  # pages that begin with this document have to find an update from there on
+            await self._read_to(self._whole_seq)
+            self._owed |= self._news.changed
+            self._tell(cell, *self._news.take(self._follower.place, self._whole_seq))
+        cell.snapshot(answer.gzipped)
+
+    @staticmethod
+    def _tell(cell: Cell, after: int, told: Update, sections: bytes | None = None) -> None:
+        cell.tell({"type": "update", "after": after, "update": {**vars(told), "changed": list(told.changed)}}, sections)
+
+    async def _begin(self) -> bytes:
+        """A whole document, and what follows starts there."""
+        answer = await self._whole()
+        self._news.start_at(unpack(answer.plain))
+        self._owed, self._state = set(), self._follower.state
+        return answer.gzipped
+
+    async def _whole(self) -> Answer:
+        began = time.monotonic()
+        answer = await self._documents.packed(None)
+        self._whole_seq = _seq_of(answer)
+        self._whole_next = time.monotonic() + max(SNAPSHOT_SECONDS, SHARE * (time.monotonic() - began))
+        self._wanted = False
+        return answer
 
     async def _copy(self, cell: Cell) -> None:
         """What a saved notebook shows is as the run ended, or not much older than its end would be."""
         due = COPY_SECONDS if self._state == "running" else 0.0
-        if (self._seq, self._state) != self._copied and time.monotonic() - self._copied_at >= due:
-            self._copied, self._copied_at = (self._seq, self._state), time.monotonic()
+        if (self._news.seq, self._state) != self._copied and time.monotonic() - self._copied_at >= due:
+            self._copied, self._copied_at = (self._news.seq, self._state), time.monotonic()
             await asyncio.to_thread(cell.copy)
-
-    async def _push(self, cell: Cell, after: int, told: Update) -> None:
-        sections = (await self._documents.packed(told.changed)).gzipped if told.changed else None
-        self._seq, self._state = told.seq, told.state
-        cell.tell({"type": "update", "after": after, "update": _as_message(told)}, sections)
-
-    async def _whole(self) -> tuple[bytes, int, str]:
-        """The document, the number of the last event in it, and the run's state."""
-        began = time.monotonic()
-        answer = await self._documents.packed(None)
-        # By now the follower may have gone on, for somebody's question: news go on from what is in the document.
-        self._whole_seq = int(unpack(answer.plain)[META]["seq"])
-        self._whole_next = time.monotonic() + max(SNAPSHOT_SECONDS, SHARE * (time.monotonic() - began))
-        self._wanted = False
-        return answer.gzipped, self._whole_seq, self._follower.state
 
     async def _answer(self, cell: Cell, number: str, path: str, query: Mapping[str, Any]) -> None:
         try:
-            packed = await self._asked(path, query)
+            packed = await asked(self._documents, path, query)
         except Exception as error:  # whatever it is, the page that asked waits for an answer
             cell.tell({"type": "answer", "id": number, "error": str(error) or type(error).__name__})
         else:
             cell.tell({"type": "answer", "id": number}, packed)
 
-    async def _asked(self, path: str, query: Mapping[str, Any]) -> bytes:
-        if path == "document":
-            names = str(query.get("sections") or "")
-            return (await self._documents.packed(names.split(",") if names else None)).gzipped
-        if path == "curve":
-            ask: Callable[[LiveSnapshot], Any] = partial(
-                curve,
-                name=str(query.get("name")),
-                first=_number(query, "first"),
-                last=_number(query, "last"),
-                most=min(_number(query, "most") or 4_000, MOST_POINTS),
-            )
-        elif path == "events":
-            kind = query.get("kind")
-            ask = partial(
-                raw_events,
-                most=min(_number(query, "most") or 200, MOST_ROWS),
-                before=_number(query, "before"),
-                kind=str(kind) if kind else None,
-            )
-        else:
-            raise RecordError(f"{path!r}: expected document, curve or events.")
-        return gzip.compress(pack(await self._documents.query(ask)), 4, mtime=0)
 
-
-def _number(query: Mapping[str, Any], name: str) -> int | None:
-    value = query.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -(2**53) < value < 2**53:
-        raise RecordError(f"{name}: expected a whole number.")
-    return int(value)
-
-
-def _as_message(told: Update) -> dict[str, Any]:
-    return {**vars(told), "changed": list(told.changed)}
+def _seq_of(answer: Answer) -> int:
+    """The last event in a packed document: the follower may be further by now, for somebody's question."""
+    return int(unpack(answer.plain)[META]["seq"])
