@@ -104,6 +104,8 @@ def test_a_page_that_opens_while_the_kernel_computes_is_live_too(notebook: Noteb
     notebook.until(lambda: drawn(frame) > 10)
     assert busy not in notebook.idle, "the page came to life only once the kernel was idle"
     notebook.until(lambda: busy in notebook.idle and drawn(frame) == last_seq(tmp_path))
+    with open_run(tmp_path / "run") as run:
+        assert saved_points(notebook, frame, tmp_path / "loss.csv") == list(zip(*run.series("loss"), strict=True))
 
 
 def test_what_the_page_shows_equals_the_record(notebook: Notebook, tmp_path: Path) -> None:
