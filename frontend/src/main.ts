@@ -1,5 +1,6 @@
 /** Mounts the page where its host put it: in the single file, on the live server, in a notebook cell. */
 import { mount } from 'svelte'
+import './style.css' // before the components, whose own styles come after it
 import App from './App.svelte'
 import { whenDrawn } from './charts/schedule'
 import { bindAddress } from './model/address.svelte'
@@ -10,7 +11,6 @@ import { fileSource } from './sources/file'
 import { liveSource, runsSource } from './sources/live'
 import { fromCell } from './sources/notebook'
 import type { Source } from './sources/source'
-import './style.css'
 
 export function show(target: HTMLElement, source: Source): RunModel {
     const model = new RunModel(source)

@@ -92,7 +92,7 @@ describe('what is drawn', () => {
         const { counts } = prepare(spec, [line([0, 1], [1, 2], { total: 1000 })], view())
         expect(countsSaid(counts, false)).toBe('2 of 1,000 points, extremes kept')
         const all = prepare(spec, [line([0, 1], [1, NaN], { total: 2 })], view()).counts
-        expect(countsSaid(all, true)).toBe('exact: all 2 points here · 1 NaN (▲ below)')
+        expect(countsSaid(all, true)).toBe('exact: 2 points · 1 NaN (▲ below)')
         expect(spoken({ ...spec, lines: [line([0, 5], [1, 2.5])] }, 7)).toBe('step 7, loss 2.500')
     })
 })

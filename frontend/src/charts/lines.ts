@@ -78,6 +78,6 @@ export function curveSpec(
     const spec: LineSpec = { title, unit, lines, context: true, linked: true }
     if (unit.startsWith('share')) spec.percent = true
     if (smoothing && lines.some((line) => line.faint))
-        spec.note = `smoothed over up to ${smoothing.width} of them, raw behind`
+        spec.note = `mean of up to ${smoothing.width}, raw behind`
     return spec
 }

@@ -66,7 +66,7 @@ export function prepare(spec: LineSpec, lines: Line[], view: View): Prepared {
     for (const one of spec.references ?? [])
         if (Number.isFinite(one.value) && (!log || one.value > 0)) include(place(one.value, log))
     const [from, to] = [axis.at(first), axis.at(last)]
-    const xTicks = Math.max(2, Math.floor(view.columns / 90))
+    const xTicks = Math.max(2, Math.floor(view.columns / 45))
     const yTicks = Math.max(2, Math.floor(view.height / 36))
     return {
         lines: drawn,

@@ -21,7 +21,7 @@ export function savings(spec: LineSpec, now: () => Now, doc: Partial<Doc>): Savi
         const { margin } = PICTURE
         const columns = PICTURE.width - margin.left - margin.right
         const height = PICTURE.height - margin.top - margin.bottom
-        const prepared = prepare(spec, lines, { window, axis, columns, height, log })
+        const prepared = prepare(spec, lines, { window, axis, columns: columns / 2, height, log })
         const look = { dark: false, width: columns, margin, timeline: doc.timeline ?? null }
         return titled(lineOption(spec, prepared, look), {
             title: spec.title,

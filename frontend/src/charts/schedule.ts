@@ -1,24 +1,29 @@
 /**
- * Redraws wait for the next frame and share it: what does not fit in a frame's budget is drawn in the one after. What
- * is out of sight waits until nothing else has been asked for a while.
+ * Redraws wait for the next frame and share it: what does not fit in a frame's budget is drawn in a later one, and on a
+ * slow machine a frame between stays free for the cursor. What is out of sight waits until nothing else has been asked
+ * for a while.
  */
 
-const BUDGET = 7 // milliseconds of a frame; the cursor and the browser need the rest
+const BUDGET = 4 // milliseconds of a frame; the cursor and the browser need the rest
+const SHARE = 3 // of the time, at most one part in so many is spent on drawing
 const QUIET = 250 // milliseconds without a request in sight before one out of sight is drawn
 const waiting = new Map<object, () => void>()
 const unseen = new Map<object, () => void>()
 let frame = 0
+let free = 0 // when the next drawing may begin
 let later: ReturnType<typeof setTimeout> | undefined
 let after: (() => void)[] = []
 
 function flush(): void {
     frame = 0
     const begin = performance.now()
+    if (begin < free) return wake()
     for (const [owner, draw] of waiting) {
         waiting.delete(owner)
         draw()
         if (performance.now() - begin > BUDGET) break
     }
+    free = begin + SHARE * (performance.now() - begin)
     if (waiting.size) wake()
     else {
         const done = after
@@ -27,7 +32,9 @@ function flush(): void {
     }
 }
 
-const wake = () => (frame ||= requestAnimationFrame(flush))
+function wake(): void {
+    frame ||= requestAnimationFrame(flush)
+}
 
 function rest(): void {
     clearTimeout(later)

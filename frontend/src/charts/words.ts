@@ -9,8 +9,7 @@ export function countsSaid(counts: Counts, zoomed: boolean): string {
     const { shown, total } = counts
     if (total > shown)
         said.push(`${zoomed ? 'about ' : ''}${whole(shown)} of ${whole(total)} points, extremes kept`)
-    else if (total)
-        said.push(zoomed ? `exact: all ${plural(total, 'point')} here` : `all ${plural(total, 'point')}`)
+    else if (total) said.push(zoomed ? `exact: ${plural(total, 'point')}` : `all ${plural(total, 'point')}`)
     if (counts.nan) said.push(`${whole(counts.nan)} NaN (▲ below)`)
     if (counts.infinite) said.push(`${whole(counts.infinite)} infinite (▲ at the edge)`)
     if (counts.notPositive) said.push(`${whole(counts.notPositive)} not above 0: no place on a log axis`)
