@@ -1,4 +1,5 @@
 /** Lifelines on a canvas: rows, vertical lines, the axis of steps. */
+import { cssOf, type Ramp } from '../model/colour'
 import { whole } from '../model/format'
 import { ADDED as ADDED_INK, REGROWN as REGROWN_INK } from '../model/palette'
 import { legible } from '../model/theme.svelte'
@@ -80,7 +81,8 @@ function paintGround(
         const [x, width] = extent(plan, one)
         context.fillStyle = ink.faint
         context.fillRect(x, y, width, bar)
-        context.strokeStyle = ink.line
+        context.globalAlpha = 0.6
+        context.strokeStyle = ink.hatch
         context.lineWidth = 1
         context.setLineDash([3, 3])
         context.beginPath()
@@ -88,6 +90,7 @@ function paintGround(
         context.lineTo(x + width, Math.floor(y + bar / 2) + 0.5)
         context.stroke()
         context.setLineDash([])
+        context.globalAlpha = 1
     }
 }
 
@@ -103,8 +106,10 @@ function paintStates(
     for (const one of row.stretches) {
         const [x, width] = extent(plan, one)
         if (!width) continue
-        if (one.state === ABSENT) context.clearRect(x, y, width, bar + 1)
-        else if (one.state === PRUNED) {
+        if (one.state === ABSENT) {
+            context.fillStyle = ink.panel
+            context.fillRect(x, y, width, bar)
+        } else if (one.state === PRUNED) {
             context.fillStyle = pattern
             context.fillRect(x, y, width, bar)
         }
@@ -112,7 +117,7 @@ function paintStates(
             context.strokeStyle = one.state === REGROWN ? REGROWN_INK : ADDED_INK
             context.lineWidth = bar < 6 ? 1 : 1.5
             context.strokeRect(x + 0.5, y + 0.5, Math.max(width - 1, 1), bar - 1)
-            if (one.state === ADDED && bar >= 9)
+            if (one.state === ADDED && bar >= 12)
                 context.strokeRect(x + 2.5, y + 2.5, Math.max(width - 5, 1), bar - 5)
         }
         if (one.end !== null || one.state !== PRUNED) continue
@@ -161,4 +166,59 @@ export function paintAxis(context: CanvasRenderingContext2D, plan: Plan, lines: 
         context.fillText(one.label, x + 3, 12)
         free = x + context.measureText(one.label).width + 12
     }
+}
+
+/** What the colours and patterns mean, for a picture that stands alone. */
+export function paintKey(
+    context: CanvasRenderingContext2D,
+    left: number,
+    key: { title: string; label: string; low: string; high: string; ramp: Ramp },
+    ink: Ink,
+): void {
+    context.font = `11px ${ink.font}`
+    context.textAlign = 'left'
+    context.textBaseline = 'middle'
+    let x = left
+    const write = (text: string, room = 6): void => {
+        context.fillStyle = ink.muted
+        context.fillText(text, x, 10)
+        x += context.measureText(text).width + room
+    }
+    write(key.title, 20)
+    if (key.label) {
+        write(`${key.label} ${key.low}`)
+        for (let at = 0; at < 88; at++) {
+            context.fillStyle = cssOf(key.ramp[Math.round((at / 87) * 255)]!)
+            context.fillRect(x + at, 5, 1, 10)
+        }
+        x += 94
+        write(key.high, 20)
+    }
+    const box = (paint: () => void, text: string): void => {
+        paint()
+        x += 20
+        write(text, 20)
+    }
+    box(() => {
+        context.fillStyle = hatch(context, ink, 4)
+        context.fillRect(x, 4, 14, 12)
+    }, 'pruned')
+    for (const [colour, text] of [
+        [REGROWN_INK, 'regrown'],
+        [ADDED_INK, 'added'],
+    ] as const)
+        box(() => {
+            context.strokeStyle = colour
+            context.lineWidth = 1.5
+            context.strokeRect(x + 1, 5, 12, 10)
+        }, text)
+    box(() => {
+        context.strokeStyle = ink.hatch
+        context.setLineDash([3, 3])
+        context.beginPath()
+        context.moveTo(x, 10.5)
+        context.lineTo(x + 14, 10.5)
+        context.stroke()
+        context.setLineDash([])
+    }, 'not measured')
 }

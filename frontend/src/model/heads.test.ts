@@ -45,6 +45,7 @@ describe('ranks', () => {
         expect(h.rankWords(2, 31)).toBe('3rd lowest of 31')
         expect(h.rankWords(29, 31)).toBe('2nd highest of 31')
         expect(h.rankWords(-1, 31)).toBe('')
+        expect(h.rankWords(0, 1)).toBe('the only one')
         expect([1, 2, 3, 4, 11, 12, 13, 20, 21, 102, 111].map(h.ordinal).join(' ')).toBe(
             '1st 2nd 3rd 4th 11th 12th 13th 20th 21st 102nd 111th',
         )

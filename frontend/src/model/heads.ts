@@ -123,6 +123,7 @@ export function ordinal(n: number): string {
 /** “3rd lowest of 31”, or from the other end where that is nearer. */
 export function rankWords(rank: number, of: number): string {
     if (rank < 0 || of < 1) return ''
+    if (of === 1) return 'the only one'
     const high = of - 1 - rank
     const end = rank <= high ? 'lowest' : 'highest'
     const from = Math.min(rank, high) + 1

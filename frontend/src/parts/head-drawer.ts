@@ -45,7 +45,8 @@ export function scoreAgainst(decision: HeadDecision, at: number): string {
     const { threshold } = decision
     if (Number.isNaN(score)) return `${label}: not measured`
     if (threshold === null || Number.isNaN(threshold)) return `${label} ${significant(score)}`
-    const sign = score === threshold ? '=' : score < threshold ? '<' : '>'
+    // Scores travel in single precision.
+    const sign = Math.fround(score) === Math.fround(threshold) ? '=' : score < threshold ? '<' : '>'
     return `${label} ${significant(score)} ${sign} threshold ${significant(threshold)}`
 }
 
