@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import base64
 import queue
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import start_new_kernel
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 # What a widget manager gives a widget: `model`, an element, and buffers as DataViews.
 _NOTEBOOK = """
@@ -141,20 +139,6 @@ def kernel() -> Iterator[BlockingKernelClient]:
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-
-
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """A headless browser; the test is skipped where there is none."""
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("no Chromium here")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        yield browser
-        browser.close()
 
 
 def watched_page(browser: Browser) -> tuple[Page, list[str]]:

@@ -89,6 +89,7 @@ class Feed:
         self._wanted = False  # a page has missed something
         self._whole_seq = 0
         self._whole_next = 0.0
+        self._beat_at = 0.0
         self._copied = (0, "")
         self._copied_at = time.monotonic()
         self._task: asyncio.Task[None] | None = None
@@ -115,6 +116,7 @@ class Feed:
         """A page is there, and knows everything up to event ``after``."""
         self._pages.add(page)
         self._greeted = True
+        self._beat_at = 0.0  # to say hello back
         self._wanted = self._wanted or after < self._news.seq
 
     def bye(self, page: str) -> None:
@@ -137,16 +139,16 @@ class Feed:
 
     async def _follow(self, cell: Callable[[], Cell | None]) -> None:
         self._task = asyncio.current_task()
-        beat = time.monotonic()
         while (there := cell()) is not None:
             try:
                 spoke = await self._tick(there)
             except RecordError:  # deleted, or made anew a moment ago: the next look will tell
                 spoke = False
-            if spoke or time.monotonic() - beat >= BEAT_SECONDS:
-                beat = time.monotonic()
-                if not spoke:
-                    there.tell({"type": "beat"})
+            if not spoke and not self._unseen and time.monotonic() >= self._beat_at:
+                there.tell({"type": "beat"})
+                spoke = True
+            if spoke:
+                self._beat_at = time.monotonic() + BEAT_SECONDS
             del there  # a widget that nobody holds any more may go
             await asyncio.sleep(TICK_SECONDS)
 
@@ -161,7 +163,7 @@ class Feed:
                 raise Break
             await self._follower.refresh()
             await self._read_to(self._follower.seq)
-            if self._greeted and not self._pages:  # nobody looks; the copy is still kept
+            if self._unseen:  # the copy is still kept
                 self._news.take(self._follower.place, self._follower.seq)
                 self._state = self._follower.state
             elif self._follower.seq != before or self._follower.state != state:
@@ -174,6 +176,11 @@ class Feed:
             cell.snapshot(await self._begin())
         await self._copy(cell)
         return self._news.seq != before or self._state != state
+
+    @property
+    def _unseen(self) -> bool:
+        """True once every page that said hello has gone."""
+        return self._greeted and not self._pages
 
     async def _read_to(self, seq: int) -> None:
         await asyncio.to_thread(self._news.read_to, seq)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,14 +16,8 @@ from neural_plasticity.errors import InputError, RecordError
 from neural_plasticity.render import cells
 from neural_plasticity.render.page import notebook
 from neural_plasticity.render.page.notebook import StaticPage, live_widget, show
-from tests.notebook_bridge import chromium, watched_page
+from tests.notebook_bridge import watched_page
 from tests.sample_run import HOSTILE, SampleRun, write_events
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

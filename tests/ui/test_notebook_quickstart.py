@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
-import pytest
 from nbclient import NotebookClient
 from playwright.sync_api import Browser
 
 from neural_plasticity.dashboard.colab_quickstart import create_colab_quickstart_notebook
-from tests.notebook_bridge import chromium, watched_page
+from tests.notebook_bridge import watched_page
 
 COMMITTED = Path(__file__).parents[2] / "examples" / "quickstart.ipynb"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 def test_the_committed_notebook_is_the_one_that_is_written(tmp_path: Path) -> None:

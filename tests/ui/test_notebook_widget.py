@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Frame
 
 from neural_plasticity.record import open_run
 from neural_plasticity.render.page.packing import unpack
-from tests.notebook_bridge import Notebook, chromium, kernel, watched_page
+from tests.notebook_bridge import Notebook, kernel, watched_page
 
 BEGIN = """
 import time
@@ -31,12 +31,6 @@ for step in range(2, 30):
         board.record_pruning_event({"strategy": "entropy", "pruned_heads": [(0, 1)], "cycle": 1}, step)
     time.sleep(0.15)
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +87,7 @@ def test_it_follows_while_the_kernel_computes(notebook: Notebook, tmp_path: Path
     notebook.run("board.finish()")
     notebook.until(lambda: drawn(frame) == last_seq(tmp_path))
     notebook.until(lambda: "finished" in frame.locator(".npd").inner_text())
+    assert "connecting" not in frame.locator(".npd").inner_text()
 
 
 def test_a_page_that_opens_while_the_kernel_computes_is_live_too(notebook: Notebook, tmp_path: Path) -> None:
@@ -228,7 +223,10 @@ def test_what_nobody_looks_at_costs_nothing(notebook: Notebook) -> None:
     notebook.until(lambda: drawn(frame))
     notebook.page.evaluate("(id) => comm.leave(id)", notebook.widget_id())
     notebook.page.evaluate(
-        """(id) => { globalThis.heard = 0; cells[id].model.on('msg:custom', () => (globalThis.heard += 1)) }""",
+        """(id) => {
+            globalThis.heard = 0
+            cells[id].model.on('msg:custom', ({ type }) => (globalThis.heard += type !== 'beat'))
+        }""",
         notebook.widget_id(),
     )
     notebook.run("time.sleep(0.5)\nfor step in range(2, 9): board.record_step({'loss': 1.0}, step); time.sleep(0.2)")
