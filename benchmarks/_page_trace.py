@@ -13,10 +13,9 @@ from playwright.async_api import Page
 
 CATEGORIES = (
     "devtools.timeline", "disabled-by-default-devtools.timeline", "disabled-by-default-devtools.timeline.frame",
-    "toplevel",
 )  # fmt: skip
 FRAME = "BeginMainThreadFrame"
-SCRIPT = {"EventDispatch", "FireAnimationFrame", "TimerFire", "FunctionCall"}
+WORK_MS = 4.0
 INPUT = {"pointermove", "mousemove", "wheel"}
 
 
@@ -35,26 +34,26 @@ class Trace:
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def frames(self) -> list[Frame]:
-        """The frames in which a script ran, whatever else the thread did for them included.
+        """The frames that handled input, and those of the others that worked for 4 ms or more.
 
         A frame's work is every task of the thread after the one that drew the frame before it, up to the one that
-        draws this frame: input, scripts, style, layout, painting, garbage collection, whoever asked for them. Frames
-        without any script are left out: they are cheap, and would only make the median look better.
+        draws this frame: input, scripts, style, layout, painting, garbage collection, whoever asked for them. What a
+        page puts off is counted with the frame that does it; frames in which it only waits would flatter the median.
         """
         own = self._own()
         tasks = sorted((one for one in own if _is_task(one)), key=lambda one: one["ts"])
         starts = [one["ts"] for one in tasks]
         drawing = sorted({bisect_right(starts, one["ts"]) - 1 for one in own if one["name"] == FRAME})
-        scripts = sorted(one["ts"] for one in own if one["name"] in SCRIPT)
-        inputs = [one["ts"] for one in own if _is_input(one)]
+        inputs = sorted(one["ts"] for one in own if _is_input(one))
         found = []
         for before, this in zip([-1, *drawing], drawing, strict=False):
             work = tasks[before + 1 : this + 1]
             begin, end = work[0]["ts"], work[-1]["ts"] + work[-1]["dur"]
             if end < inputs[0] or begin > inputs[-1] + 300_000:  # 0.3 s: what the last input has left to be done
                 continue
-            if bisect_left(scripts, end) > bisect_left(scripts, begin):
-                found.append(Frame(sum(one["dur"] for one in work) / 1e3, sum(one["tdur"] for one in work) / 1e3))
+            wall, processor = (sum(one[clock] for one in work) / 1e3 for clock in ("dur", "tdur"))
+            if wall >= WORK_MS or bisect_left(inputs, end) > bisect_left(inputs, begin):
+                found.append(Frame(wall, processor))
         return found
 
     def _own(self) -> list[dict[str, Any]]:
