@@ -27,14 +27,27 @@ from neural_plasticity import events as ev
 from neural_plasticity.record import RecordWriter
 
 RATE, CLIENTS = 50, 19
+LINE = 25  # of each fifty events, the one that is a line of the log
 SETTLE_S = 3.0  # the page and the clients are there, the first document is drawn
 
-# When each event is on the screen, by the clock that the recording process reads too.
+# When events are on the screen, by the clock that the recording process reads too: the number that the page sets once
+# it has drawn what it knows up to there, and lines of the log, which come with a section that is fetched again.
 LOGGER = """() => {
   window.__seen = []
-  const note = () => window.__seen.push([Number(document.documentElement.dataset.seq), Date.now()])
-  const watch = () => new MutationObserver(note).observe(
-    document.documentElement, {attributes: true, attributeFilter: ['data-seq']})
+  window.__read = []
+  let newest = -1
+  const note = () => {
+    window.__seen.push([Number(document.documentElement.dataset.seq), Date.now()])
+  }
+  const read = () => {
+    const said = document.getElementById('npd-panel')?.textContent ?? ''
+    const number = Math.max(-1, ...[...said.matchAll(/line no (\\d+)\\./g)].map((one) => Number(one[1])))
+    if (number > newest) window.__read.push([newest = number, Date.now()])
+  }
+  const watch = () => {
+    new MutationObserver(note).observe(document.documentElement, {attributeFilter: ['data-seq']})
+    new MutationObserver(read).observe(document, {subtree: true, childList: true, characterData: true})
+  }
   document.documentElement ? watch() : document.addEventListener('readystatechange', watch, {once: true})
 }"""
 
@@ -47,6 +60,7 @@ class Live:
     median: float  # committed -> drawn
     p95: float
     worst: float
+    line_p95: float  # committed -> a line of the log in the log's panel
     received_p95: float  # committed -> at an SSE client
     missed: int  # events that a client never heard of, all clients together
     cpu: float
@@ -72,7 +86,7 @@ async def measure(chromium: Browser, scratch: Path, seconds: float, steps: int =
         context = await chromium.new_context(viewport=VIEW)
         page = await context.new_page()
         await page.add_init_script(f"({LOGGER})()")
-        await page.goto(url)
+        await page.goto(f"{url}/#panel=log")
         await page.wait_for_function("() => document.documentElement.dataset.seq", timeout=60_000)
         watching = subprocess.Popen([*me, "watch", url, str(CLIENTS), str(seen)], stdin=subprocess.PIPE, text=True)
         await asyncio.sleep(SETTLE_S)
@@ -83,46 +97,49 @@ async def measure(chromium: Browser, scratch: Path, seconds: float, steps: int =
             await asyncio.sleep(0.2)
         cpu, wall = _cpu(server) - before, time.perf_counter() - start
         await asyncio.sleep(SETTLE_S)
-        drawn = np.array(await page.evaluate("window.__seen"), dtype=float).reshape(-1, 2)
-        await _check(page, steps)
+        drawn, read = [
+            np.array(await page.evaluate(f"window.{name}"), dtype=float).reshape(-1, 2) * (1, 1e-3)
+            for name in ("__seen", "__read")
+        ]
+        await _check(page, steps + int(seconds * RATE) - 1)
         await context.close()
         watching.communicate("end\n", timeout=30)
-    return _figures(commits, seen, drawn, cpu, wall)
+    return _figures(commits, seen, drawn, read, cpu, wall)
 
 
-async def _check(page: Page, steps: int) -> None:
+async def _check(page: Page, newest: int) -> None:
     """The page says the newest step somewhere: the number that it sets is not all that it does."""
-    newest = await page.evaluate("document.body.innerText.replace(/[\\s,.\\u202f\\u00a0\\u2009]/g, '')")
-    if str(steps)[:4] not in newest:
-        raise SystemExit("the live page does not show the newest step")
+    said = await page.evaluate("document.body.innerText.replace(/[^0-9\\n]/g, '')")
+    if str(newest) not in said:
+        raise SystemExit(f"the live page does not show step {newest:,}, which is the newest")
 
 
-def _figures(commits: Path, seen: Path, drawn: np.ndarray, cpu: float, wall: float) -> Live:
+def _figures(
+    commits: Path, seen: Path, drawn: np.ndarray, read: np.ndarray, cpu: float, wall: float
+) -> Live:  # fmt: skip
     committed = np.loadtxt(commits, delimiter=",", ndmin=2)
-    late = _late(committed, drawn[:, 0], drawn[:, 1] / 1000)
+    late = _late(committed, drawn)
+    lines = np.flatnonzero(np.arange(len(committed)) % RATE == LINE)
+    late[lines] = line_late = _late(np.column_stack([lines, committed[lines, 1]]), read)
     received = np.loadtxt(seen, delimiter=",", ndmin=2)
-    each = [_late(committed, own[:, 1], own[:, 2]) for own in _by_client(received)]
+    each = [_late(committed, received[received[:, 0] == one, 1:]) for one in np.unique(received[:, 0])]
     everyone = np.concatenate(each)
     missed = int(np.isnan(late).sum() + np.isnan(everyone).sum()) + (CLIENTS - len(each)) * len(committed)
     return Live(
         events=len(committed),
         median=float(np.nanmedian(late)), p95=float(np.nanpercentile(late, 95)), worst=float(np.nanmax(late)),
-        received_p95=float(np.nanpercentile(everyone, 95)), missed=missed, cpu=cpu, seconds=wall,
+        line_p95=float(np.nanpercentile(line_late, 95)), received_p95=float(np.nanpercentile(everyone, 95)),
+        missed=missed, cpu=cpu, seconds=wall,
     )  # fmt: skip
 
 
-def _by_client(received: np.ndarray) -> Iterator[np.ndarray]:
-    for client in np.unique(received[:, 0]):
-        yield received[received[:, 0] == client]
-
-
-def _late(committed: np.ndarray, seqs: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Seconds from each commit to the first news of it; NaN where none came."""
+def _late(committed: np.ndarray, news: np.ndarray) -> np.ndarray:
+    """Seconds from each commit (number, time) to the first news of it or of a later one; NaN where none came."""
     found = np.full(len(committed), np.nan)
-    for place, (seq, when) in enumerate(committed):
-        reached = np.flatnonzero(seqs >= seq)
+    for place, (number, when) in enumerate(committed):
+        reached = np.flatnonzero(news[:, 0] >= number)
         if len(reached):
-            found[place] = times[reached[0]] - when
+            found[place] = news[reached[0], 1] - when
     return found
 
 
@@ -176,8 +193,8 @@ def _event(random: np.random.Generator, steps: int, number: int) -> ev.Event:
     kind = number % RATE
     if kind == 10:
         return ev.HeadScores(scores={"gradient": random.gamma(1.2, 0.02, SHAPE)}, **at)
-    if kind == 25:
-        return ev.LogLine(message=f"step {steps + number:,}", **at)
+    if kind == LINE:
+        return ev.LogLine(message=f"line no {number}.", **at)
     if kind == 40:
         return ev.Progress(done=number, planned=10_000, run_fraction=0.9, seconds_left=60.0, **at)
     values = (2.0, 7.4, 0.9, 41_000.0) * random.lognormal(0, 0.05, 4)

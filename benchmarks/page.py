@@ -126,6 +126,7 @@ class Bench:
         yield Row("live: committed to drawn, p95", seen.p95, "s", 1, who)
         yield Row("live: committed to drawn, median", seen.median, "s")
         yield Row("live: committed to drawn, worst", seen.worst, "s")
+        yield Row("live: a log line committed to drawn, p95", seen.line_p95, "s", 1)
         yield Row("live: committed to received by a client, p95", seen.received_p95, "s")
         yield Row("live: events missed by any client", seen.missed, "events", 0, f"of {seen.events:,}")
         yield Row("live: server CPU per event and client", seen.cpu_per_event_and_client * 1e6, "µs")
