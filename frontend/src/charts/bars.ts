@@ -62,6 +62,7 @@ export function barOption(
                 markLine: spec.reference && {
                     silent: true,
                     symbol: 'none',
+                    precision: -1, // or it is rounded to two decimals
                     data: [{ xAxis: spec.reference.value }],
                     lineStyle: { color: ink.ink, type: 'dashed', width: 1 },
                     label: { show: false },

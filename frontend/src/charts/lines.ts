@@ -44,6 +44,7 @@ export function linesOf(curves: Curve[], smoothing: Smoothing | null, jumps: num
             {
                 ...raw,
                 name: '',
+                derived: true,
                 label: `${curve.label}, smoothed`,
                 short: curve.label,
                 values: smooth,

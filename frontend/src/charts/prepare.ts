@@ -60,7 +60,7 @@ export function prepare(spec: LineSpec, lines: Line[], view: View): Prepared {
     }
     const drawn = lines.map((line) => {
         const one = drawLine(line, view, window, include)
-        count(counts, line, one.here, window, log)
+        if (!line.derived) count(counts, line, one.here, window, log)
         return one
     })
     for (const one of spec.references ?? [])
@@ -112,7 +112,8 @@ function drawLine(
             if (inside) include(y)
         } else {
             xy[2 * at + 1] = NaN
-            if (inside) odd.push({ x, kind: Number.isNaN(value) ? 'nan' : value > 0 ? 'above' : 'below' })
+            if (inside && !line.derived)
+                odd.push({ x, kind: Number.isNaN(value) ? 'nan' : value > 0 ? 'above' : 'below' })
         }
     }
     const interval = line.low && line.high ? intervalOf(line, kept, xy, log, include) : null

@@ -42,7 +42,7 @@ export function tickText(value: number, step: number): string {
 function ticksBetween(min: number, max: number, step: number): number[] {
     const found = []
     for (let at = Math.ceil(min / step - 1e-9); at <= max / step + 1e-9 && found.length < 100; at++)
-        found.push(at * step || 0)
+        found.push(Math.min(Math.max(at * step, min), max) || 0)
     return found
 }
 

@@ -5,7 +5,7 @@
  */
 
 const BUDGET = 4 // milliseconds of a frame; the cursor and the browser need the rest
-const SHARE = 3 // of the time, at most one part in so many is spent on drawing
+const SHARE = 3 // of the time, about one part in so many is spent on drawing
 const QUIET = 250 // milliseconds without a request in sight before one out of sight is drawn
 const waiting = new Map<object, () => void>()
 const unseen = new Map<object, () => void>()
@@ -51,11 +51,10 @@ function drawUnseen(): void {
 
 /** Draws once at the next chance; a later request of the same owner replaces an earlier one. */
 export function redraw(owner: object, draw: () => void, inSight = true): void {
-    forget(owner)
-    if (inSight) {
-        waiting.set(owner, draw)
-        wake()
-    } else unseen.set(owner, draw)
+    const [queue, other] = inSight ? [waiting, unseen] : [unseen, waiting]
+    other.delete(owner)
+    queue.set(owner, draw) // one that waits already keeps its place: nobody is passed over again and again
+    if (inSight) wake()
     rest()
 }
 

@@ -15,6 +15,8 @@ export interface Line {
     width?: number
     /** Drawn behind, pale: the raw curve behind its smoothed one. */
     faint?: boolean
+    /** Made of another line here: its gaps are not counted again. */
+    derived?: boolean
     /** Recorded points, where only some of them are here. */
     total?: number
     /** Interval around each point. */

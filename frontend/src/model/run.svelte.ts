@@ -64,6 +64,8 @@ export class RunModel {
     private fetching = false
     private meanwhile: [Update, number][] = []
     private clockBase: Clock = NO_CLOCK
+    private unpublished = false
+    private drawing = false
     private publishing: ReturnType<typeof setTimeout> | undefined
 
     constructor(source: Source) {
@@ -156,7 +158,8 @@ export class RunModel {
         this.newest = Math.max(this.newest, step)
         const before = this.doc.overview
         if (before) this.doc.overview = { ...before, ...progress, state: update.state }
-        this.publishing ??= setTimeout(() => this.publish(), PUBLISH_EVERY)
+        this.unpublished = true
+        this.publishSoon()
         if (this.wanted.size) void this.refetch([])
     }
 
@@ -184,6 +187,8 @@ export class RunModel {
     /** Puts what arrived into the document, several updates at once. */
     private publish(): void {
         this.publishing = undefined
+        this.unpublished = false
+        this.drawing = true
         const curves = this.doc.curves
         if (curves && this.growing.size)
             this.doc.curves = {
@@ -196,7 +201,16 @@ export class RunModel {
 
     private sayDrawn(): void {
         const { seq } = this
-        whenDrawn(() => this.drawn?.(seq))
+        whenDrawn(() => {
+            this.drawn?.(seq)
+            this.drawing = false
+            if (this.unpublished) this.publishSoon()
+        })
+    }
+
+    /** Nothing new is handed out before the last is drawn: a slow machine shows less often, never later and later. */
+    private publishSoon(): void {
+        if (!this.drawing) this.publishing ??= setTimeout(() => this.publish(), PUBLISH_EVERY)
     }
 
     /**

@@ -76,7 +76,7 @@ function luminance(colour: string): number {
 export function legible(colour: string, dark: boolean): string {
     if (!dark || !/^#[0-9a-f]{6}$/i.test(colour)) return colour
     let shown = colour
-    for (let share = 0.1; luminance(shown) < 0.16 && share < 1; share += 0.1)
+    for (let share = 0.1; luminance(shown) < 0.22 && share < 1; share += 0.1)
         shown =
             '#' +
             channels(colour)
