@@ -88,7 +88,8 @@ def looking_at(
     context.set_offline(url.startswith("file:"))
     try:
         page.goto(url)
-        wait_drawn(page)
+        if url != "about:blank":
+            wait_drawn(page)
         yield page
     finally:
         context.close()
