@@ -4,7 +4,7 @@ import type { RunModel } from './run.svelte'
 import { parsePlace, placeHash, type Place } from './url'
 
 const SETTLED = 300 // milliseconds: browsers refuse a page that rewrites its address at every frame
-const FIRST_PANEL = 'metrics'
+const FIRST_PANEL = 'lifelines'
 
 export function bindAddress(model: RunModel): () => void {
     const stop = $effect.root(() => {

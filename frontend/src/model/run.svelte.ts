@@ -13,7 +13,7 @@ export interface HeadRef {
 export type Window = [number, number]
 
 const PUBLISH_EVERY = 200 // milliseconds: how often arriving points are drawn
-const FETCH_EVERY = 1000
+const FETCH_EVERY = 500
 type Clock = Curves['clock']
 const NO_CLOCK: Clock = {
     steps: { data: new Int32Array(), shape: [0] },
@@ -34,7 +34,7 @@ export class RunModel {
     selected = $state<HeadRef | null>(null)
     /** Steps that the linked charts show; null is the whole run. */
     zoom = $state.raw<Window | null>(null)
-    panel = $state('metrics')
+    panel = $state('lifelines')
     /** What the x axis of linked charts counts. */
     xAxis = $state<'step' | 'time'>('step')
     connection = $state<Connection>('connecting')

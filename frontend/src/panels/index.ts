@@ -1,6 +1,7 @@
-/** The panels under the first screen, in the order of an experiment. Each takes the model and shows one section. */
+/** The panels under the first screen: the lives of all heads, then in the order of an experiment. Each takes the model and shows one section. */
 import type { Component } from 'svelte'
 import type { RunModel } from '../model/run.svelte'
+import Lifelines from '../parts/Lifelines.svelte'
 import Analysis from './Analysis.svelte'
 import Attention from './Attention.svelte'
 import Configuration from './Configuration.svelte'
@@ -22,6 +23,7 @@ export interface Panel {
 }
 
 export const PANELS: Panel[] = [
+    { id: 'lifelines', label: 'Lifelines', component: Lifelines },
     { id: 'metrics', label: 'Metrics', component: Metrics },
     { id: 'warm-up', label: 'Warm-up', component: WarmUp },
     { id: 'analysis', label: 'Analysis', component: Analysis },
