@@ -1,4 +1,6 @@
 /** Light, dark, or as the reader's system has it; remembered where the browser lets us. */
+import { flushSync } from 'svelte'
+
 type Choice = 'auto' | 'light' | 'dark'
 const KEY = 'neural-plasticity-theme'
 const CHOICES: Choice[] = ['auto', 'light', 'dark']
@@ -17,10 +19,16 @@ const system = typeof matchMedia === 'function' ? matchMedia('(prefers-color-sch
 class Theme {
     choice = $state<Choice>(remembered())
     private systemDark = $state(system?.matches ?? false)
-    readonly dark = $derived(this.choice === 'auto' ? this.systemDark : this.choice === 'dark')
+    private printing = $state(false) // paper is white
+    readonly dark = $derived(
+        !this.printing && (this.choice === 'auto' ? this.systemDark : this.choice === 'dark'),
+    )
 
     constructor() {
         system?.addEventListener('change', (event) => (this.systemDark = event.matches))
+        if (typeof addEventListener !== 'function') return
+        addEventListener('beforeprint', () => flushSync(() => (this.printing = true)))
+        addEventListener('afterprint', () => (this.printing = false))
     }
 
     /** A notebook may be dark on a light system. */
