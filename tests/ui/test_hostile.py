@@ -103,8 +103,9 @@ def tour(page: Page) -> None:
         panel = open_panel(page, label)
         if panel.locator("[role=option]").count():
             panel.locator("[role=option]").first.click()
-        for button in panel.get_by_role("button", name="Show all").all()[:3]:
-            button.click()
+        for _ in range(2):
+            if (folded := panel.get_by_role("button", name="Show all")).count():
+                folded.first.click()
         settle(page)
         assert too_wide(page) == [], label
     assert page.evaluate("() => document.querySelectorAll('iframe, form:not([method=dialog]), img, object').length") == 0
