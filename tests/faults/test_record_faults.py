@@ -21,7 +21,7 @@ import pytest
 
 from neural_plasticity.errors import RecordError
 from neural_plasticity.events import AttentionMaps, Event, HeadScores, LogLine, RunStarted, StepMetrics
-from neural_plasticity.record import RecordWriter, open_run
+from neural_plasticity.record import RecordWriter, open_run, schema
 from neural_plasticity.record.schema import choose_journal, file_system
 
 KILLS = 100
@@ -128,6 +128,16 @@ def test_a_creation_that_was_cut_short_can_be_repeated(tmp_path: Path) -> None:
         assert writer.append(LogLine(message="x")) == 1
 
 
+def test_a_creation_that_was_cut_short_is_said_in_one_line(tmp_path: Path) -> None:
+    schema.open_for_writing(tmp_path / "run.sqlite")[0].close()
+    with open_run(tmp_path) as run:
+        with pytest.raises(RecordError) as caught:
+            run.summary()
+    _one_line(caught, str(tmp_path), "not begun")
+    with RecordWriter.create(tmp_path) as writer:
+        assert writer.append(LogLine(message="x")) == 1
+
+
 @pytest.mark.parametrize("place", ["file", "file/below"])
 def test_a_file_in_the_way(place: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
@@ -197,6 +207,55 @@ def test_files_that_are_not_records(tmp_path: Path) -> None:
         with pytest.raises(RecordError) as caught:
             opened(tmp_path)
         _one_line(caught, "expected the record of a run")
+
+
+def test_another_programs_file_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "run.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as connection:  # it happens to have a table like ours
+        connection.execute("CREATE TABLE meta (key, value)")
+        connection.execute("INSERT INTO meta VALUES ('schema_version', 1)")
+        connection.commit()
+    before = path.read_bytes()
+    for opened in (open_run, RecordWriter.reopen, RecordWriter.create):
+        with pytest.raises(RecordError) as caught:
+            opened(tmp_path)
+        _one_line(caught, "another program's")
+    assert path.read_bytes() == before
+
+
+def test_what_another_program_writes_meanwhile_costs_no_event(tmp_path: Path) -> None:
+    with RecordWriter.create(tmp_path) as writer:
+        for number in range(3):
+            writer.append(LogLine(message=f"before {number}"))
+            with contextlib.closing(sqlite3.connect(tmp_path / "run.sqlite", isolation_level=None)) as connection:
+                connection.execute("INSERT INTO meta VALUES (?, 'a remark')", (f"theirs {number}",))
+            assert writer.append(LogLine(message="after")) == 2 * number + 2
+    _intact(tmp_path, 6)
+
+
+def test_a_damaged_event_is_said_in_one_line(tmp_path: Path) -> None:
+    with RecordWriter.create(tmp_path) as writer:
+        writer.append_many([LogLine(message="fine"), LogLine(message="damaged")])
+    with contextlib.closing(sqlite3.connect(tmp_path / "run.sqlite")) as connection:
+        connection.execute("UPDATE recorded SET payload = '{\"message' WHERE seq = 2")
+        connection.commit()
+    with open_run(tmp_path) as run:
+        with pytest.raises(RecordError) as caught:
+            list(run.events())
+        _one_line(caught, str(tmp_path), "event 2", "damaged")
+
+
+def test_values_that_cannot_be_kept_are_refused_and_the_record_goes_on(tmp_path: Path) -> None:
+    nested: dict[str, object] = {}
+    for _ in range(3_000):
+        nested = {"in": nested}
+    with RecordWriter.create(tmp_path) as writer:
+        for config in (nested, {"digits": 10**5_000}):
+            with pytest.raises(RecordError) as caught:
+                writer.append(RunStarted(name="x", shape=(1, 1), config=config))
+            _one_line(caught, "run_started", "cannot be kept")
+        assert writer.append(LogLine(message="x")) == 1  # numbers have no gaps
+    _intact(tmp_path, 1)
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:

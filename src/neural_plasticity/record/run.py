@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 import weakref
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -53,6 +54,7 @@ _COUNT = "SELECT count(*) FROM recorded"  # reads the whole file: asked rarely
 STALE_SECONDS = 120.0
 
 E = TypeVar("E", bound=Event)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Run:
         self._connection, note = open_for_reading(path)
         self._lock = threading.Lock()
         self._notes = (note,) if note else ()
+        self._known_layouts: dict[int, tuple[str, ...]] = {}
         self._finalizer = weakref.finalize(self, self._connection.close)
 
     def close(self) -> None:
@@ -105,9 +108,12 @@ class Run:
         return f"Run({str(self.path)!r})"
 
     def _query(self, sql: str, arguments: tuple[Any, ...] = ()) -> list[Any]:
+        return self._read(lambda connection: connection.execute(sql, arguments).fetchall())
+
+    def _read(self, read: Callable[[sqlite3.Connection], T]) -> T:
         try:
             with self._lock:
-                return self._connection.execute(sql, arguments).fetchall()
+                return read(self._connection)
         except sqlite3.Error as error:
             raise RecordError(f"{self.path}: cannot be read: {error}.") from error
 
@@ -116,8 +122,7 @@ class Run:
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """Every stretch of writing, abandoned tails included."""
-        with self._lock:
-            return read_attempts(self._connection)
+        return self._read(read_attempts)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -174,7 +179,12 @@ class Run:
                 event: Event
                 if layout is None:
                     arrays = get or partial(self._array, inline=data)
-                    event = decode_event(name, version, payload, coordinates(place), arrays)
+                    try:
+                        event = decode_event(name, version, payload, coordinates(place), arrays)
+                    except RecordError:
+                        raise
+                    except (ValueError, TypeError, LookupError, SyntaxError, zlib.error) as error:
+                        raise RecordError(f"{self.path}: event {seq} cannot be read, the file is damaged.") from error
                 else:
                     if layout not in layouts:
                         layouts = self._layouts()
@@ -196,7 +206,11 @@ class Run:
         return unpack(*rows[0])
 
     def _layouts(self) -> dict[int, tuple[str, ...]]:
-        return {number: tuple(json.loads(names)) for number, names in self._query("SELECT id, names FROM layouts")}
+        known = self._known_layouts  # once in the file a layout never changes; the dictionary may be in use elsewhere
+        rows = self._query("SELECT id, names FROM layouts WHERE id > ? ORDER BY id", (max(known, default=0),))
+        if rows:
+            known = self._known_layouts = {**known, **{number: tuple(json.loads(names)) for number, names in rows}}
+        return known
 
     # Metrics -----------------------------------------------------------------------------------------------------
 
@@ -389,9 +403,16 @@ class Run:
         return Annotation(tags=tags, note=note)
 
     def summary(self, stale_after: float = STALE_SECONDS) -> RunSummary:
-        """Where the run stands; a running run silent for ``stale_after`` seconds is ``stale`` (killed, or stuck)."""
+        """Where the run stands; a running run silent for ``stale_after`` seconds is ``stale`` (killed, or stuck).
+
+        Raises:
+            RecordError: the run has not begun, or the record cannot be read.
+        """
+        attempts = self.attempts
+        if not attempts:
+            raise RecordError(f"{self.path}: the run has not begun yet; there is nothing to show.")
         started, ended, progress = (self._latest(kind) for kind in (RunStarted, RunEnded, Progress))
-        attempt = self.attempts[-1]
+        attempt = attempts[-1]
         over = ended.event if ended and ended.attempt == attempt.attempt else None
         begun = started.event if started else None
         how = progress.event if progress else None
@@ -411,7 +432,7 @@ class Run:
             cycle=cycle,
             step=step,
             events=self._event_count(),
-            started=self.attempts[0].started,
+            started=attempts[0].started,
             last_event=last_event,
             run_fraction=how.run_fraction if isinstance(how, Progress) else None,
             seconds_left=how.seconds_left if isinstance(how, Progress) and state == "running" else None,

@@ -172,11 +172,14 @@ def check(connection: sqlite3.Connection, path: Path) -> int:
         RecordError: another kind of file, or a newer schema.
     """
     try:
+        (owner,) = connection.execute("PRAGMA application_id").fetchone()
         row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
     except sqlite3.DatabaseError as error:
         if _cannot_open(error):
             raise
         raise RecordError(f"{path}: expected the record of a run, but this file is not one ({error}).") from error
+    if owner != APPLICATION_ID:  # other programs have such a table too, and would find theirs changed
+        raise RecordError(f"{path}: expected the record of a run, but this file is another program's.")
     if row is None or not isinstance(row[0], int):
         raise RecordError(f"{path}: expected the record of a run, but this file does not state its schema version.")
     if row[0] > SCHEMA_VERSION:

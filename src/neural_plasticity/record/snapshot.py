@@ -47,6 +47,7 @@ class Snapshot(Run):
         self.path = run.path
         self._run = run  # owns the connection
         self._connection, self._lock, self._notes = run._connection, run._lock, run._notes
+        self._known_layouts = run._known_layouts
         self._now = run.last_seq
         self._kept: dict[tuple[str, AttemptChoice], tuple[Recorded, ...]] = {}
         self._places: dict[tuple[str, AttemptChoice], tuple[Place, ...]] = {}

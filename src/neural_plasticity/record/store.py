@@ -249,11 +249,11 @@ class RecordWriter:
                 durable = False
                 for event in events:
                     rows.append(self._row(event, self._next, first))
-                    self._next += 1  # never handed out twice, even when an interrupt arrives after the commit
+                    self._next += 1
                     durable = durable or isinstance(event, _DURABLE)
                 self._commit(rows, first, durable)
             except BaseException as error:
-                self._layouts = _read_layouts(self._connection, self._layouts)
+                self._look_again()
                 if isinstance(error, OverflowError):
                     raise RecordError(
                         "step, cycle and phase_step: expected 64-bit numbers, got a larger one."
@@ -266,6 +266,13 @@ class RecordWriter:
                 raise
             self.last_seq = self._next - 1
             return self.last_seq
+
+    def _look_again(self) -> None:
+        """What the file has now: an error or an interrupt may have come before a commit or after it."""
+        self._layouts = _read_layouts(self._connection, self._layouts)
+        with contextlib.suppress(sqlite3.Error):
+            (last,) = self._connection.execute("SELECT coalesce(max(seq), 0) FROM recorded").fetchone()
+            self._next = last + 1
 
     def _leave_view(self) -> None:
         if self._view is not None:
@@ -289,12 +296,16 @@ class RecordWriter:
                     execute(*statement)
                 self._cursor.executemany(_INSERT_EVENTS[1], rows)
                 execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
+            outdated = self._view is not None and getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_BUSY_SNAPSHOT
             self._leave_view()
             if connection.in_transaction:
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
-            raise
+            if not outdated:
+                raise
+            self._commit(rows, first, durable)  # somebody's database tool has written to the file meanwhile
+            return
         finally:
             if durable:
                 connection.execute("PRAGMA synchronous=NORMAL")
@@ -322,7 +333,12 @@ class RecordWriter:
             small.extend(array.tobytes())
             return inline_reference(array, start)
 
-        payload = encode_event(event, put)
+        try:
+            payload = encode_event(event, put)
+        except RecordError:
+            raise
+        except (RecursionError, ValueError) as error:  # nested hundreds deep; a number of thousands of digits
+            raise RecordError(f"{event.kind} event: a value cannot be kept ({error}).") from error
         return (*place, None, payload, bytes(small) or None)
 
     def _keep(self, array: Array, first: list[Statement]) -> str:
@@ -342,7 +358,7 @@ class RecordWriter:
 
 
 def _read_layouts(connection: sqlite3.Connection, otherwise: dict[tuple[str, ...], int]) -> dict[tuple[str, ...], int]:
-    """Layouts by their names, as the file has them: an interrupt may arrive before or after a commit."""
+    """Layouts by their names, as the file has them; ``otherwise`` where it cannot be read."""
     try:
         rows = connection.execute("SELECT id, names FROM layouts ORDER BY id").fetchall()
     except sqlite3.Error:
