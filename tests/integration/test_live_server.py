@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from neural_plasticity import events as ev
-from neural_plasticity.errors import InputError
+from neural_plasticity.errors import InputError, RecordError
 from neural_plasticity.record import RecordWriter, annotate, open_run
 from neural_plasticity.render.page.document import LIVE, SECTIONS, document
 from neural_plasticity.render.page.live import shell
@@ -220,6 +220,23 @@ def test_the_list_has_every_run_whatever_state_it_is_in(tmp_path: Path, server: 
     assert ask(server, "/api/runs/broken/document").status == 404
 
 
+def test_a_link_that_leads_round_and_a_name_that_is_no_text_hide_no_other_run(
+    tmp_path: Path, server: LiveServer
+) -> None:
+    write_events(tmp_path / "one", steps(1))
+    (tmp_path / "to-itself").symlink_to("to-itself")
+    (tmp_path / "round").symlink_to(".")
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/odd-\xff"))
+    try:
+        write_events(odd, steps(1))
+    except RecordError:
+        pytest.skip("this file system takes no such name")
+    entries = {one["id"]: one["error"] for one in ask(server, "/api/runs").json}
+    assert entries.keys() == {"one", "odd-\ufffd"}
+    assert entries["one"] is None
+    assert "UTF-8" in entries["odd-\ufffd"]
+
+
 def test_a_run_that_begins_later_appears_and_can_be_watched(
     tmp_path: Path, server: LiveServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,7 +323,7 @@ def test_its_own_names_are_fine(server: LiveServer, host: str) -> None:
 def test_other_sites_get_nothing(tmp_path: Path, server: LiveServer) -> None:
     write_events(tmp_path, steps(1))
     own = f"http://127.0.0.1:{server.port}"
-    for origin in ("http://evil.example", "null", "http://127.0.0.1", "http://localhost:3000", "file://"):
+    for origin in ("http://evil.example", "null", "http://127.0.0.1", "http://localhost:3000", "file://", "http://["):
         assert ask(server, "/api/runs/document", Origin=origin).status == 403
     assert ask(server, "/api/runs/document", Origin=own).status == 200
     for site in ("cross-site", "same-site"):

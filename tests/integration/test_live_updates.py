@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import math
 import random
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -166,6 +168,54 @@ def test_a_new_attempt_starts_afresh_and_replaces_what_was_abandoned(tmp_path: P
     # Whoever was away during that is told too; whoever has seen it is not told again.
     assert ask(server, "/api/runs/updates?after=12").json["reset"]
     assert not ask(server, "/api/runs/updates?after=13").json["reset"]
+
+
+def test_a_new_attempt_takes_back_what_a_section_showed(tmp_path: Path, server: LiveServer) -> None:
+    samples = [ev.TextSample(step=one, prompt="p", text=f"at {one}") for one in range(4)]
+    write_events(tmp_path, [START, *samples])
+
+    def texts() -> list[str]:
+        return [row["text"] for row in ask(server, "/api/runs/document?sections=samples").packed["samples"]["rows"]]
+
+    assert texts() == ["at 0", "at 1", "at 2", "at 3"]
+    with RecordWriter.reopen(tmp_path, after_seq=3) as writer:
+        writer.append(START)  # none of the kinds of events that a sample comes with
+        assert texts() == ["at 0", "at 1"]
+
+
+def test_thousands_of_names_cost_neither_memory_nor_time(
+    tmp_path: Path, server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "MOST_POINTS", 100)
+    wide = {f"head {number}": 0.5 for number in range(30)}
+    writer = RecordWriter.create(tmp_path)
+    writer.append_many([START, *(ev.StepMetrics(step=one, metrics=wide) for one in range(3))])
+    picture = Picture()
+    picture.start_from(ask(server, "/api/runs/document").packed)
+    assert not ask(server, "/api/runs/updates?after=1").json["reset"]
+    for number in range(3, 8):
+        writer.append(ev.StepMetrics(step=number, metrics=wide))
+        assert not ask(server, f"/api/runs/updates?after={number + 1}").json["reset"]
+    assert ask(server, "/api/runs/updates?after=1").json["reset"]
+    told = ask(server, "/api/runs/updates?after=6").json  # partly from the file again
+    assert [len(told["points"]), told["points"]["head 7"]["steps"]] == [30, [5, 6, 7]]
+    writer.append_many(ev.StepMetrics(step=one, metrics=wide) for one in range(8, 12))
+    assert ask(server, "/api/runs/updates?after=9").json["reset"]
+    writer.close()
+
+
+def test_a_stream_ends_where_the_record_can_no_longer_be_read(tmp_path: Path, server: LiveServer) -> None:
+    write_events(tmp_path, [START, step(0)])
+    with Stream(server) as stream:
+        updates = stream.updates()
+        assert next(updates)["seq"] == 2
+        with contextlib.closing(sqlite3.connect(tmp_path / "run.sqlite", isolation_level=None)) as connection:
+            connection.execute(
+                "INSERT INTO recorded VALUES (3, 1, 0, 'warmup', 0, 1, 0.0, 'log_line', 1, NULL, '{\"mess', NULL)"
+            )
+        assert list(updates) == []
+    refused = ask(server, "/api/runs/updates?after=2")
+    assert (refused.status, "event 3" in refused.json["error"]) == (500, True)
 
 
 def test_changes_name_the_sections_to_fetch_again(tmp_path: Path, server: LiveServer) -> None:

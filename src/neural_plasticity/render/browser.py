@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def open_in_browser(page: Path | str) -> bool:
-    """Open ``page``, a file or an address, where there is a person with a browser; False where there is none, which is no error."""
+    """Open ``page``, a file or an address, where there is a person with a browser; False, and no error, elsewhere."""
     has_display = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if not has_display or not sys.stdout.isatty():
         return False

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neural_plasticity.errors import RecordError
-from neural_plasticity.events import RunEnded
+from neural_plasticity.events import Event, RunEnded, StepMetrics
 from neural_plasticity.record import Recorded, open_run
 from neural_plasticity.render.page.live.client import Client
 from neural_plasticity.render.page.live.updates import Place, Seen, Update, reset, seen, update
 
 POLL_SECONDS = 0.1
 MOST_EVENTS = 5_000  # kept in memory, and told in one update: whoever is further behind starts afresh
+MOST_POINTS = 100_000  # the same for the metric values in them: some scripts have thousands of names
 _LEAST_PAUSE = 0.02  # however long a tick took: the other clients want their turn
 _log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Follower:
         self._sections = sections
         self._recent: deque[Seen] = deque()  # all events after `began_at`, or the last of them
         self._recent_after = 0
+        self._recent_points = 0
         self._metrics: dict[str, int] = {}  # name -> number of the event that brought it
         self._attempt = 0
         self._attempt_starts: list[int] = []
@@ -86,9 +88,28 @@ class Follower:
         if self._begun and last == self.seq:
             return _News(last)
         if not self._begun or last - self.seq > MOST_EVENTS:
-            # The summary is of this moment or a later one; what comes after `last` is taken in again, to no effect.
-            return _News(last, place=Place.of(self._run.summary()), names=self._run.metrics("all"))
-        return _News(last, tuple(self._run.tail(self.seq, limit=MOST_EVENTS)))
+            return self._afresh(last)
+        events = self._few_after(self.seq, last)
+        if events is None:
+            return self._afresh(last)
+        return _News(last, tuple(events))
+
+    def _afresh(self, last: int) -> _News:
+        # The summary is of this moment or a later one; what comes after `last` is taken in again, to no effect.
+        return _News(last, place=Place.of(self._run.summary()), names=self._run.metrics("all"))
+
+    def _few_after(self, after: int, until: int) -> list[Recorded] | None:
+        """The events after number ``after`` up to ``until``; None when they are too many to tell."""
+        found: list[Recorded] = []
+        points = 0
+        for one in self._run.records(attempt="all", after_seq=after):
+            if one.seq > until:
+                break
+            points += _points(one.event)
+            if len(found) == MOST_EVENTS or points > MOST_POINTS:
+                return None
+            found.append(one)
+        return found
 
     def _take(self, news: _News) -> None:
         before = self.seq
@@ -98,22 +119,28 @@ class Follower:
             return
         for one in news.events:
             self.place = self.place.after(one)
+            if one.attempt > 1 and one.attempt != self._attempt:  # it takes back some of what came before, of any kind
+                self._attempt_starts.append(one.seq)
+                self.began_at = one.seq
+                self.changed_at.clear()
+            self._attempt = one.attempt
             self.changed_at[one.event.kind] = self.seq = one.seq
             kept = seen(one)
             self._recent.append(kept)
-            if one.attempt > 1 and one.attempt != self._attempt:
-                self._attempt_starts.append(one.seq)
-            self._attempt = one.attempt
+            self._recent_points += _points(one.event)
             for name in kept.metrics or ():
                 self._metrics.setdefault(name, one.seq)
-        while len(self._recent) > MOST_EVENTS:
-            self._recent_after = self._recent.popleft().seq
+        while len(self._recent) > MOST_EVENTS or self._recent_points > MOST_POINTS:
+            gone = self._recent.popleft()
+            self._recent_after = gone.seq
+            self._recent_points -= len(gone.metrics or ())
         if self.seq != before or self.state != self._told:
             self._publish(self._tell(before, [one for one in self._recent if one.seq > before]))
 
     def _start_at(self, news: _News, place: Place) -> None:
         self.place, self.seq, self.began_at, self._recent_after = place, news.last, news.last, news.last
         self._recent.clear()
+        self._recent_points = 0
         self.changed_at.clear()
         self._metrics = dict.fromkeys(news.names, news.last)
         self._attempt = place.attempt
@@ -146,14 +173,19 @@ class Follower:
             RecordError: the record cannot be read.
         """
         await self.refresh()
-        events: list[Seen] = []
-        if after < self._recent_after <= after + MOST_EVENTS:
-            older = await asyncio.to_thread(self._run.tail, after, MOST_EVENTS)
-            events = [seen(one) for one in older if one.seq <= self._recent_after]
-        elif after < self._recent_after or after > self.seq:
+        older: list[Recorded] = []
+        through = after
+        while through < self._recent_after:  # again, where more has gone out of memory while the file was read
+            through = self._recent_after
+            close = through - after <= MOST_EVENTS
+            found = await asyncio.to_thread(self._few_after, after, through) if close else None
+            if found is None:
+                return reset(self.place, self.seq, time.time())
+            older = found
+        if after > self.seq:
             return reset(self.place, self.seq, time.time())
         # From here on nothing is awaited, so that no event comes between this update and the next one published.
-        return self._tell(after, [*events, *(one for one in self._recent if one.seq > after)])
+        return self._tell(after, [*map(seen, older), *(one for one in self._recent if one.seq > through)])
 
     async def stream(self, after: int) -> AsyncIterator[bytes]:
         """Server-sent events from number ``after`` on, until the reader leaves or the server ends.
@@ -178,8 +210,8 @@ class Follower:
             began = time.monotonic()
             try:
                 await self.refresh()
-            except RecordError as error:
-                _log.warning("%s", error)
+            except Exception as error:  # whatever it is: a stream that goes on without news would be a lie
+                _log.warning("%s: %s", type(error).__name__, error, exc_info=not isinstance(error, RecordError))
                 self.close()
                 return
             if self.replaced():
@@ -192,6 +224,10 @@ class Follower:
         """End every stream once what waits in it is sent."""
         for client in self._clients:
             client.close()
+
+
+def _points(event: Event) -> int:
+    return len(event.metrics) if isinstance(event, StepMetrics) else 0
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

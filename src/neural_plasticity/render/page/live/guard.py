@@ -117,7 +117,7 @@ class Guard:
     def _is_own_page(self, headers: Headers) -> bool:
         """True for the page's own requests, for people who open an address, and for programs."""
         origin, host = headers.get("origin"), headers.get("host", "")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and origin.lower().partition("://")[2] != host.lower():
             return False
         if headers.get("sec-fetch-site", "none") in _OWN_SITES:
             return True

@@ -18,6 +18,7 @@ from neural_plasticity.views.overview import planned_cycles
 from neural_plasticity.views.results import number
 
 HERE = "."  # the id of the served directory itself
+_MOST_TAGS = 12  # of a line in the list; the run's own page has all
 MOST_DEPTH = 5
 MOST_DIRECTORIES = 20_000
 _NOT_LOOKED_INTO = frozenset({"node_modules", "__pycache__", "checkpoints", "wandb", "site-packages"})
@@ -55,7 +56,7 @@ def _below(root: Path, real: Path) -> Iterator[str]:
         directory, depth = waiting.pop()
         seen += 1
         try:
-            entries = [Path(entry.path) for entry in os.scandir(directory) if entry.is_dir()]
+            entries = [Path(entry.path) for entry in os.scandir(directory) if _is_directory(entry)]
         except OSError:
             continue  # not ours to read
         for entry in entries:
@@ -65,6 +66,13 @@ def _below(root: Path, real: Path) -> Iterator[str]:
                 yield entry.relative_to(root).as_posix()
             elif depth + 1 < MOST_DEPTH and not entry.is_symlink():  # a link may lead round in circles
                 waiting.append((entry, depth + 1))
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _inside(path: Path, real: Path) -> bool:
@@ -95,11 +103,22 @@ def record_of(root: Path, run_id: str) -> Path:
 
 def entry_of(root: Path, run_id: str) -> RunEntry:
     """The run's line in the list."""
+    if not _is_text(run_id):
+        readable = figures.clean(run_id)
+        return RunEntry(readable, readable, error="its path is not UTF-8, so that no address can name it; rename it.")
     try:
         with open_run(record_of(root, run_id)) as run:
             return _entry(run_id, run)
     except Exception as error:  # whatever is wrong with one record, the others are listed
         return RunEntry(run_id, run_id, error=figures.shorten(figures.clean(str(error) or type(error).__name__), 300))
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _entry(run_id: str, run: Run) -> RunEntry:
@@ -109,14 +128,14 @@ def _entry(run_id: str, run: Run) -> RunEntry:
         id=run_id,
         name=figures.shorten(figures.clean(summary.name), 200),
         state="stale" if summary.stale else summary.state,
-        phase=figures.clean(summary.phase),
+        phase=figures.shorten(figures.clean(summary.phase), 80),
         cycle=summary.cycle,
         cycles_planned=planned_cycles(config) if "cycles" in config else None,
         step=summary.step,
         started=summary.started,
         last_event=summary.last_event,
         figures=_figures(run, summary),
-        tags=tuple(figures.clean(tag) for tag in run.annotation.tags or ()),
+        tags=tuple(figures.clean(figures.shorten(tag, 80)) for tag in (run.annotation.tags or ())[:_MOST_TAGS]),
         simulated=summary.simulated,
     )
 
