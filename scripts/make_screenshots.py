@@ -1,21 +1,25 @@
-"""Pictures for the documentation from a recorded run: ``python scripts/make_screenshots.py RUN_DIR [-o docs/images]``.
+"""The pictures of docs/: ``make screenshots`` or ``python scripts/make_screenshots.py [--run_dir RUN_DIR]``.
 
-``console.png`` is the live console in the middle of the last fine-tuning, ``dashboard.png`` the page. Needs Chromium.
+Every panel of the page in light and dark, 1280 and 390 pixels wide: one by one of a run with five cycles, and on a
+sheet each of runs of other kinds (``tests/page_runs.py``: all made up, all marked so). With ``--run_dir`` also
+``console.png``, the live console in the middle of that run's last fine-tuning. Needs Chromium.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
 from rich.console import Console
 from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from neural_plasticity.events import Event, Progress
 from neural_plasticity.record import Recorded, open_run
@@ -23,33 +27,150 @@ from neural_plasticity.render.lines import lines
 from neural_plasticity.render.live import LiveState, advance, live_view
 from neural_plasticity.render.page import write_page
 from neural_plasticity.views import figures
+from tests.page_browser import PANELS, context_of, go, launch, open_panel, program, settle, wait_drawn
+from tests.page_runs import RUNS
 
 COLUMNS, ROWS = 100, 38
-PAGE_SIZE = (1280, 1400)
 CONSOLE_CSS = (
     "body{margin:0;background:#0c0c0c}pre{margin:0;padding:18px 22px;font:14px/1.25 'DejaVu Sans Mono',monospace}"
 )
+MAIN = "five-cycles"
+SHOWN = [name for name in RUNS if name != "stopped"]  # it looks like a finished one
+FIRST = "first-screen"
+SIZES = {"1280": (1280, 900), "390": (390, 844)}
+# Of a sheet: how large a picture stands on it, how much of a long panel is kept, how many stand side by side.
+SHEETS = {"1280": (0.5, 1400, 3), "390": (1.0, 1500, 8)}
+COLOURS = 256  # of a picture: text and flat colours need no more
 
 
 def main() -> int:
-    """Write both pictures; returns the exit code."""
+    """Take all pictures; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--run_dir", type=Path, help="a recorded run: for console.png")
+    parser.add_argument("--runs", nargs="*", default=SHOWN, help=f"which: {', '.join(RUNS)}")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/images"))
     arguments = parser.parse_args()
-    browser = next((found for name in ("chromium", "google-chrome", "chrome") if (found := shutil.which(name))), None)
-    if browser is None:
+    path = program()
+    if path is None:
         print("make_screenshots: needs Chromium on the path.", file=sys.stderr)
         return 2
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch, open_run(arguments.run_dir) as run:
-        page = write_page(run, Path(scratch) / "page.html")
-        picture(browser, page, arguments.output / "dashboard.png", PAGE_SIZE)
-        console = Path(scratch) / "console.html"
-        html, rows = console_html(list(run.records()))
-        console.write_text(html, encoding="utf-8")
-        picture(browser, console, arguments.output / "console.png", (COLUMNS * 9 + 20, int(rows * 17.5) + 40))
+    with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
+        browser = launch(playwright, path)
+        for name in arguments.runs:
+            run_dir = RUNS[name](Path(scratch) / name)
+            with open_run(run_dir) as run:
+                page_file = write_page(run, run_dir)
+            for theme in ("light", "dark"):
+                for width in SIZES:
+                    take(browser, page_file, name, theme, width, arguments.output / "page")
+            if name == MAIN:
+                best(browser, page_file, arguments.output / "dashboard.png")
+        if arguments.run_dir:
+            console_picture(browser, arguments.run_dir, arguments.output / "console.png")
     return 0
+
+
+def take(browser: Browser, page_file: Path, name: str, theme: str, width: str, folder: Path) -> None:
+    """The first screen and every panel of one run: single pictures of the main one, a sheet of the others."""
+    context = context_of(browser, SIZES[width], dark=theme == "dark")
+    page = context.new_page()
+    page.goto(page_file.as_uri())
+    wait_drawn(page)
+    pictures = dict(panels(page))
+    context.close()
+    if name == MAIN:
+        for label, image in pictures.items():
+            keep(image, folder / f"{label.lower()}-{theme}-{width}.webp")
+    else:
+        keep(sheet(list(pictures.values()), *SHEETS[width], theme), folder / f"{name}-{theme}-{width}.webp")
+
+
+def panels(page: Page) -> Iterator[tuple[str, Image.Image]]:
+    """The page down to the tabs, then each panel."""
+    size = page.viewport_size
+    assert size is not None
+    tall = int(page.locator("[role=tablist]").evaluate("(one) => one.getBoundingClientRect().bottom + scrollY"))
+    page.set_viewport_size({"width": size["width"], "height": tall + 400})  # so that everything is drawn
+    drawn(page)
+    yield FIRST, image_of(page.screenshot(clip={"x": 0, "y": 0, "width": size["width"], "height": tall + 8}))
+    for label in PANELS:
+        panel = open_panel(page, label)
+        high = int(panel.evaluate("(one) => one.getBoundingClientRect().bottom + scrollY"))
+        page.set_viewport_size({"width": size["width"], "height": min(high, 8_000) + 40})
+        drawn(page)
+        yield label, image_of(panel.screenshot())
+
+
+def drawn(page: Page) -> None:
+    """Charts draw when they come into sight, a few a frame."""
+    page.wait_for_timeout(250)
+    settle(page)
+
+
+def best(browser: Browser, page_file: Path, target: Path) -> None:
+    """The picture that the README opens with: a moment of the run, a head that went and came back."""
+    with open_run(page_file.parent) as run:
+        head = next(event.heads[0] for event in run.decisions() if event.kind == "heads_grown")
+    context = context_of(browser, (1360, 900), scale=1.5)
+    page = context.new_page()
+    page.goto(page_file.as_uri())
+    wait_drawn(page)
+    go(page, f"head={head.layer}.{head.head}")
+    tall = int(page.locator("#npd-panel").evaluate("(one) => one.getBoundingClientRect().top + scrollY"))
+    page.set_viewport_size({"width": 1360, "height": tall + 760})
+    drawn(page)
+    image = image_of(page.screenshot(clip={"x": 0, "y": 0, "width": 1360, "height": tall + 740}))
+    few(image).save(target, optimize=True)
+    print(target)
+    context.close()
+
+
+def image_of(data: bytes) -> Image.Image:
+    """A screenshot as a picture."""
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def keep(image: Image.Image, target: Path) -> None:
+    """As WebP of few colours, which is a tenth of the screenshot."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    few(image).convert("RGB").save(target, lossless=True, quality=100, method=4)
+    print(target)
+
+
+def few(image: Image.Image) -> Image.Image:
+    """The same in `COLOURS` colours, the rare ones among them: a mark is a few pixels."""
+    return image.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+
+
+def sheet(images: list[Image.Image], scale: float, most: int, across: int, theme: str) -> Image.Image:
+    """All pictures side by side, row after row."""
+    gap, paper = 12, "#d8d8d4" if theme == "light" else "#000000"
+    small = [one.crop((0, 0, one.width, min(one.height, most))) for one in images]
+    small = [one.resize((round(one.width * scale), round(one.height * scale)), Image.Resampling.LANCZOS)
+             for one in small]  # fmt: skip
+    rows = [small[start : start + across] for start in range(0, len(small), across)]
+    wide = max(sum(one.width + gap for one in row) for row in rows) + gap
+    whole = Image.new("RGB", (wide, sum(max(one.height for one in row) + gap for row in rows) + gap), paper)
+    top = gap
+    for row in rows:
+        left = gap
+        for one in row:
+            whole.paste(one, (left, top))
+            left += one.width + gap
+        top += max(one.height for one in row) + gap
+    return whole
+
+
+def console_picture(browser: Browser, run_dir: Path, target: Path) -> None:
+    """The live console as a picture."""
+    with open_run(run_dir) as run:
+        html, rows = console_html(list(run.records()))
+    context = context_of(browser, (COLUMNS * 9 + 20, int(rows * 17.5) + 40))
+    page = context.new_page()
+    page.set_content(html)
+    page.screenshot(path=target)
+    context.close()
+    print(target)
 
 
 def console_html(records: list[Recorded]) -> tuple[str, int]:
@@ -88,17 +209,6 @@ def moment(events: Iterable[Event]) -> int:
         if isinstance(event, Progress) and event.phase == "fine-tuning" and 3 * event.done <= 2 * event.planned:
             best = number
     return best if best >= 0 else last
-
-
-def picture(browser: str, page: Path, target: Path, size: tuple[int, int]) -> None:
-    """A PNG of ``page`` at ``size`` pixels."""
-    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
-    subprocess.run(
-        [browser, *flags, "--hide-scrollbars", f"--window-size={size[0]},{size[1]}",
-         f"--screenshot={target.resolve()}", page.resolve().as_uri()],
-        check=True, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    print(target)
 
 
 if __name__ == "__main__":

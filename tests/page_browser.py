@@ -14,8 +14,8 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Playwrig
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars"]
 PANELS = (
-    "Metrics", "Warm-up", "Analysis", "Pruning", "Fine-tuning", "Evaluation", "Cycles", "Attention", "Growth",
-    "Samples", "Configuration", "Log", "Events",
+    "Lifelines", "Metrics", "Warm-up", "Analysis", "Pruning", "Fine-tuning", "Evaluation", "Cycles", "Attention",
+    "Growth", "Samples", "Configuration", "Log", "Events",
 )  # fmt: skip
 DESK, PHONE, WALL = (1280, 900), (390, 844), (3840, 2160)
 # What foreign text calls where it gets to run: the page's author would not know.
@@ -101,7 +101,7 @@ def watch(page: Page, url: str) -> list[str]:
     """What goes wrong on ``page`` from now on."""
     wrong: list[str] = []
     site = url if url.startswith("file:") else "/".join(url.split("/")[:3]) + "/"
-    page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+    page.on("pageerror", lambda error: wrong.append(f"error: {error.stack or error}"))
     page.on(
         "console", lambda said: wrong.append(f"console: {said.text}") if said.type in ("error", "warning") else None
     )

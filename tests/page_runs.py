@@ -154,7 +154,8 @@ def _not_numbers() -> Iterator[ev.Event]:
     for event in until(named(simulate(seed=5, cycles=2), "loss became NaN"), "fine-tuning", 2, 0.5):
         last = event
         if isinstance(event, ev.StepMetrics) and event.phase == "fine-tuning":
-            event = replace(event, metrics={name: _broken(event, value) for name, value in event.metrics.items()})
+            event = replace(event, metrics={name: _broken(event, name, value)
+                                            for name, value in event.metrics.items()})  # fmt: skip
         if isinstance(event, ev.HeadScores) and event.cycle == 2:
             scores = {name: np.where(np.indices(grid.shape)[0] == 2, np.nan, grid)
                       for name, grid in event.scores.items()}  # fmt: skip
@@ -164,7 +165,9 @@ def _not_numbers() -> Iterator[ev.Event]:
     yield ev.RunEnded(step=last.step, phase=last.phase, cycle=last.cycle, state="failed", reason=reason)
 
 
-def _broken(event: ev.StepMetrics, value: float) -> float:
+def _broken(event: ev.StepMetrics, name: str, value: float) -> float:
+    if not name.endswith(("loss", "perplexity")):
+        return value
     if event.cycle == 1:
         return math.nan if 30 <= event.phase_step < 34 else value
     return value if event.phase_step < 40 else math.inf if event.phase_step < 42 else math.nan

@@ -34,7 +34,7 @@ VIOLATIONS = """async ([where, tags]) => {
   const said = await axe.run(where, {resultTypes: ['violations'], runOnly: {type: 'tag', values: tags}})
   return said.violations
     .filter((one) => ['serious', 'critical'].includes(one.impact))
-    .map(({impact, id, nodes}) => `${impact} ${id}: ${nodes.slice(0, 3).map((one) => one.html.slice(0, 160)).join(' | ')}`)
+    .map(({impact, id, nodes}) => `${impact} ${id}: ${nodes.slice(0, 3).map((one) => one.html.slice(0, 160)).join()}`)
 }"""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from neural_plasticity import events as ev
 from neural_plasticity.heads import HeadState
@@ -184,7 +184,9 @@ def test_texts_settings_and_lines(page: Page, run: Run) -> None:
     assert run.started is not None
     for name, value in run.started.config.items():
         shown = settings.locator("dl > div", has=page.get_by_text(name, exact=True)).first.locator("dd").inner_text()
-        assert shown.strip() == ({True: "yes", False: "no"}[value] if isinstance(value, bool) else shown_value(value)), name
+        assert shown.strip() == (
+            {True: "yes", False: "no"}[value] if isinstance(value, bool) else shown_value(value)
+        ), name
     log = open_panel(page, "Log")
     lines = [one for one in run.events(ev.LogLine) if isinstance(one, ev.LogLine)]
     shown_lines = [one.locator(".message").inner_text() for one in log.locator("[role=option]").all()]
@@ -215,4 +217,4 @@ def test_results_of_the_evaluation_and_of_the_cycles(page: Page, run: Run) -> No
 
 def test_the_record_s_numbers_are_in_the_figures_that_thin_out(page: Page) -> None:
     """Nothing was left out of so small a run, and the page says so."""
-    assert page.get_by_text("all 741 points").first.is_visible()
+    expect(open_panel(page, "Metrics").get_by_text("all 741 points").first).to_be_visible()

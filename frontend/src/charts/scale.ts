@@ -46,12 +46,12 @@ function ticksBetween(min: number, max: number, step: number): number[] {
     return found
 }
 
-/** A range with room around the values, and its ticks. Equal values get a range around them. */
+/** A range with room around the values, and its ticks. Equal values get a range around them, zeros one above. */
 export function valueScale(low: number, high: number, count: number): Scale {
     if (!(low <= high)) [low, high] = [0, 1]
     if (low === high) {
-        const room = low === 0 ? 1 : Math.abs(low) * 0.1
-        ;[low, high] = [low - room, high + room]
+        const room = Math.abs(low) * 0.1
+        ;[low, high] = low === 0 ? [0, 1] : [low - room, high + room]
     }
     const room = (high - low) * 0.05
     const min = low >= 0 && low - room < 0 ? 0 : low - room
