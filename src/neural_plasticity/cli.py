@@ -140,9 +140,9 @@ def _export(command: Export) -> int:
     from neural_plasticity.record import open_run
     from neural_plasticity.render.page import write_page
 
-    run = open_run(command.run_dir)
     directory = command.run_dir if command.run_dir.is_dir() else command.run_dir.parent
-    print(write_page(run, command.output or directory / "dashboard.html"))  # noqa: T201
+    with open_run(command.run_dir) as run:
+        print(write_page(run, command.output or directory / "dashboard.html"))  # noqa: T201
     return 0
 
 

@@ -191,18 +191,19 @@ def _play(
 
 def _sinks(config: RunConfig, console: ConsoleView, run_dir: Path) -> list[Sink]:
     """What follows the run beside the console: page, figures, trackers."""
+
+    def say(message: str, level: Literal["info", "warning"] = "warning") -> None:
+        console.handle(LogLine(message=message, level=level))
+
     sinks: list[Sink] = []
     if config.use_dashboard:
-        sinks.append(PageSink(run_dir))
+        sinks.append(PageSink(run_dir, say))
         console.note_files(page=run_dir / PAGE_NAME)
     if not config.no_visualize:
         sinks.append(FiguresSink(run_dir))
         console.note_files(figures=run_dir / "complete_process.png")
     if names := config.trackers(os.environ):
         from neural_plasticity.trackers import TrackedRun, open_trackers
-
-        def say(message: str, level: Literal["info", "warning"] = "warning") -> None:
-            console.handle(LogLine(message=message, level=level))
 
         mode = "online" if config.online else None
         sinks += open_trackers(names, TrackedRun(run_dir, mode=mode, tags=config.tag_list), say)

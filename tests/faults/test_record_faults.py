@@ -130,9 +130,8 @@ def test_a_creation_that_was_cut_short_can_be_repeated(tmp_path: Path) -> None:
 
 def test_a_creation_that_was_cut_short_is_said_in_one_line(tmp_path: Path) -> None:
     schema.open_for_writing(tmp_path / "run.sqlite")[0].close()
-    with open_run(tmp_path) as run:
-        with pytest.raises(RecordError) as caught:
-            run.summary()
+    with open_run(tmp_path) as run, pytest.raises(RecordError) as caught:
+        run.summary()
     _one_line(caught, str(tmp_path), "not begun")
     with RecordWriter.create(tmp_path) as writer:
         assert writer.append(LogLine(message="x")) == 1

@@ -48,7 +48,7 @@ def test_phases_and_minutes_are_written_behind_the_run_and_its_end_before_it_goe
     tmp_path: Path, writing: Writing
 ) -> None:
     now = [0.0]
-    sink = PageSink(tmp_path, lambda: now[0])
+    sink = PageSink(tmp_path, clock=lambda: now[0])
     sink.handle(STEP)
     assert writing.by == []
     sink.handle(ev.PhaseEnded(phase="warmup"))
@@ -67,7 +67,7 @@ def test_phases_and_minutes_are_written_behind_the_run_and_its_end_before_it_goe
 
 
 def test_the_run_does_not_wait_for_a_page_and_none_is_forgotten(tmp_path: Path, writing: Writing) -> None:
-    sink = PageSink(tmp_path, lambda: 0.0)
+    sink = PageSink(tmp_path, clock=lambda: 0.0)
     writing.go.clear()
     sink.handle(ev.PhaseEnded(phase="warmup"))
     sink.handle(ev.PhaseEnded(phase="analysis"))  # returns although the first page is not written yet
@@ -82,7 +82,7 @@ def test_the_run_does_not_wait_for_a_page_and_none_is_forgotten(tmp_path: Path, 
 
 def test_a_page_that_takes_long_is_written_less_often(tmp_path: Path, writing: Writing) -> None:
     now = [0.0]
-    sink = PageSink(tmp_path, lambda: now[0])
+    sink = PageSink(tmp_path, clock=lambda: now[0])
     writing.go.clear()
     sink.handle(ev.PhaseEnded(phase="warmup"))
     now[0] = 30.0
@@ -98,15 +98,28 @@ def test_a_page_that_takes_long_is_written_less_often(tmp_path: Path, writing: W
     assert len(writing.by) == 2
 
 
-def test_a_page_that_cannot_be_written_is_said_and_the_run_goes_on(tmp_path: Path, writing: Writing) -> None:
+def test_a_page_that_cannot_be_written_is_said_and_tried_again(tmp_path: Path, writing: Writing) -> None:
+    said: list[str] = []
+    sink = PageSink(tmp_path, said.append)
+    writing.problem = OSError("no room")
+    sink.handle(ev.PhaseEnded(phase="warmup"))
+    sink.close()
+    sink.handle(STEP)
+    assert said == ["the page could not be written and will be tried again: OSError: no room"]
+    writing.problem = None
+    sink.handle(ev.PhaseEnded(phase="analysis"))
+    sink.close()
+    sink.handle(ev.RunEnded(state="finished"))
+    assert (len(writing.by), len(said)) == (3, 1)
+
+
+def test_a_last_page_that_cannot_be_written_is_on_record(tmp_path: Path, writing: Writing) -> None:
     writing.problem = OSError("no room")
     events = [START, ev.PhaseEnded(phase="warmup"), STEP, ev.RunEnded(state="finished")]
     run_dir = tmp_path / "run"
     with RecordWriter.create(run_dir) as writer:
-        sink = PageSink(run_dir)
-        for event in fan_out(events, writer, [sink]):
-            if isinstance(event, ev.PhaseEnded):
-                sink.close()
+        for _ in fan_out(events, writer, [PageSink(run_dir)]):
+            pass
     with open_run(run_dir) as run:
         assert [line.message for line in run.log()] == ["PageSink failed and was switched off: OSError: no room"]
         assert run.summary().state == "finished"

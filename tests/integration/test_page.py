@@ -6,7 +6,9 @@ import base64
 import hashlib
 import html
 import math
+import os
 import re
+import sys
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -132,6 +134,32 @@ def test_a_page_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     run_dir = write_events(tmp_path / "run", [started()])
     with pytest.raises(RecordError, match=r"^[^\n]*the page cannot be written there[^\n]*$"):
         write_page(open_run(run_dir), run_dir / "run.sqlite" / "dashboard.html")
+
+
+def test_a_page_never_takes_a_record_s_place(tmp_path: Path) -> None:
+    write_events(tmp_path, [ev.RunStarted(name="kept", shape=(1, 1), config={})])
+    write_events(tmp_path / "other", [ev.RunStarted(name="other", shape=(1, 1), config={})])
+    with open_run(tmp_path) as run:
+        for target in (tmp_path / "run.sqlite", tmp_path / "other" / "run.sqlite"):
+            with pytest.raises(RecordError, match="belongs to a record"):
+                write_page(run, target)
+    assert open_run(tmp_path / "other").name == "other"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are not those of POSIX")
+def test_a_page_has_the_rights_that_its_writer_gives_to_files(tmp_path: Path) -> None:
+    write_events(tmp_path, [ev.RunStarted(name="x", shape=(1, 1), config={})])
+    left = tmp_path / ".page-of-a-killed-process.html"
+    left.touch()
+    os.utime(left, (0, 0))
+    before = os.umask(0o077)
+    try:
+        with open_run(tmp_path) as run:
+            path = write_page(run, tmp_path)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert not left.exists()
 
 
 def test_another_file_is_no_page(tmp_path: Path) -> None:

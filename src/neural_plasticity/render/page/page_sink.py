@@ -15,14 +15,22 @@ EVERY_SECONDS = 60.0
 SHARE = 0.05  # of the time that writing may take: the page of a very long run is written less often
 
 
+def _nobody(_line: str) -> None:
+    """Where nobody wants to know."""
+
+
 class PageSink:
     """Rewrites the page after every phase, once a minute in between, and when the run has ended.
 
-    All but the last are written by a thread; where one is still being written, the next moment will do.
+    All but the last are written by a thread; where one is still being written, the next moment will do. Where one
+    cannot be written, ``say`` gets a line and the next one is tried; only when the last one fails has the sink failed.
     """
 
-    def __init__(self, run_dir: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, run_dir: Path, say: Callable[[str], object] = _nobody, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.run_dir = run_dir
+        self._say = say
         self._clock = clock
         self._next = clock() + EVERY_SECONDS
         self._due = False
@@ -35,7 +43,8 @@ class PageSink:
             self._write()
             return
         if self._problem is not None:
-            raise self._problem  # reported as this sink's failure, and the run goes on
+            problem, self._problem = self._problem, None
+            self._say(f"the page could not be written and will be tried again: {type(problem).__name__}: {problem}")
         self._due = self._due or isinstance(event, PhaseEnded) or self._clock() >= self._next
         if self._due and (self._thread is None or not self._thread.is_alive()):
             self._due = False

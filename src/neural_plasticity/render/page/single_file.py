@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import html
-import os
 import re
+import secrets
 import string
-import tempfile
+import time
 import zlib
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 from neural_plasticity.errors import RecordError
 from neural_plasticity.record import Run
+from neural_plasticity.record.schema import FILE_NAME
 from neural_plasticity.render.page.assets import SCRIPT, STYLE, asset
 from neural_plasticity.render.page.document import FILE, META, document
 from neural_plasticity.render.page.packing import pack, shown, unpack
@@ -24,6 +26,9 @@ from neural_plasticity.views.overview import Overview
 
 PAGE_NAME = "dashboard.html"
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
+_TEMPORARY = ".page-"
+_LEFT_SECONDS = 3600.0
+_DATABASE = b"SQLite format 3\0"
 _LEVEL = 6  # on floats 9 takes twice as long and saves nothing
 
 
@@ -36,22 +41,42 @@ def write_page(run: Run, path: Path | str) -> Path:
         RecordError: the file cannot be written.
     """
     target = Path(path)
-    target = target / PAGE_NAME if target.is_dir() else target
-    page = render_page(run)
     try:
+        target = target / PAGE_NAME if target.is_dir() else target
+        _check_is_no_record(target)
+        page = render_page(run)
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".page-", suffix=".html")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-                file.write(page)
-            os.chmod(temporary, 0o644)  # noqa: PTH101 - mkstemp makes it readable by its owner alone
-            os.replace(temporary, target)  # noqa: PTH105 - the same
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        _replace(target, page)
     except OSError as error:
-        raise RecordError(f"{target}: the page cannot be written there: {error.strerror}.") from error
+        raise RecordError(
+            f"{figures.shorten(str(target), 300)}: the page cannot be written there: {error.strerror}."
+        ) from error
     return target
+
+
+def _check_is_no_record(target: Path) -> None:
+    """Whoever mistypes the output must not lose the run."""
+    if target.is_file():
+        with target.open("rb") as file:
+            if file.read(len(_DATABASE)) == _DATABASE or target.name.startswith(f"{FILE_NAME}-"):
+                raise RecordError(f"{target}: belongs to a record; the page needs another place.")
+
+
+def _replace(target: Path, page: str) -> None:
+    """Write beside it, then rename: with the rights that any file of this user gets."""
+    temporary = target.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}.html")
+    try:
+        with temporary.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(page)
+        temporary.replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    for left in target.parent.glob(f"{_TEMPORARY}*.html"):  # by a process that was killed while it wrote
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
+                left.unlink()
 
 
 def render_page(run: Run) -> str:

@@ -45,9 +45,11 @@ class ServerProcess:
         assert self._process.stdout is not None
         with self._process.stdout as stdout:
             said = _understood(stdout.readline())
-            if "url" in said:
+            if self._closing:
+                pass  # the run was over before the page could be opened
+            elif "url" in said:
                 ready(str(said["url"]))
-            elif not self._closing:
+            else:
                 failed(str(said.get("error") or "it ended while starting"))
             self._process.wait()
 

@@ -182,6 +182,6 @@ def _listen(host: str, port: int) -> socket.socket:
                 f"--port {port}: something else listens there; give another port, or 0 for a free one."
             ) from error
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InputError(f"--host {host} --port {port}: cannot listen there: {why}.") from error
+        raise InputError(f"--host {host} --port {port}: cannot listen there: {why.rstrip('.')}.") from error
     listening.set_inheritable(False)
     return listening
