@@ -32,7 +32,8 @@ export function paintRows(
     context.rect(left, 0, width, rows.length * rowHeight)
     context.clip()
     const pattern = hatch(context, ink, 4)
-    rows.forEach((row, at) => paintGround(context, plan, row, at * rowHeight, bar, ink))
+    const dash = dashes(context, ink)
+    rows.forEach((row, at) => paintGround(context, plan, row, at * rowHeight, bar, ink, dash))
     if (shade && shade.columns.length && rows.length) {
         const small = document.createElement('canvas')
         small.width = shade.columns.length
@@ -43,9 +44,9 @@ export function paintRows(
             raster(rows, shade, new Uint32Array(image.data.buffer))
             brush.putImageData(image, 0, 0)
             context.imageSmoothingEnabled = false
-            rows.forEach((_, at) =>
-                context.drawImage(small, 0, at, small.width, 1, left, at * rowHeight, width, bar),
-            )
+            context.drawImage(small, 0, 0, small.width, rows.length, left, 0, width, rows.length * rowHeight)
+            context.fillStyle = ink.panel
+            rows.forEach((_, at) => context.fillRect(left, at * rowHeight + bar, width, rowHeight - bar))
         }
     }
     rows.forEach((row, at) => paintStates(context, plan, row, at * rowHeight, bar, ink, pattern))
@@ -67,6 +68,18 @@ function extent(plan: Plan, one: Stretch): [number, number] {
     return [from, Math.max(to - from, 0)]
 }
 
+/** Three pixels of a line and three of none: as a filling, which a row of any length costs nothing to draw with. */
+function dashes(context: CanvasRenderingContext2D, ink: Ink): CanvasPattern | string {
+    const tile = document.createElement('canvas')
+    tile.width = 6
+    tile.height = 1
+    const brush = tile.getContext('2d')
+    if (!brush) return ink.hatch
+    brush.fillStyle = ink.hatch
+    brush.fillRect(0, 0, 3, 1)
+    return context.createPattern(tile, 'repeat') ?? ink.hatch
+}
+
 /** Pale, with a dashed line: what lived and was not measured yet. */
 function paintGround(
     context: CanvasRenderingContext2D,
@@ -75,6 +88,7 @@ function paintGround(
     y: number,
     bar: number,
     ink: Ink,
+    dash: CanvasPattern | string,
 ): void {
     for (const one of row.stretches) {
         if (one.state <= PRUNED) continue
@@ -82,14 +96,8 @@ function paintGround(
         context.fillStyle = ink.faint
         context.fillRect(x, y, width, bar)
         context.globalAlpha = 0.6
-        context.strokeStyle = ink.hatch
-        context.lineWidth = 1
-        context.setLineDash([3, 3])
-        context.beginPath()
-        context.moveTo(x, Math.floor(y + bar / 2) + 0.5)
-        context.lineTo(x + width, Math.floor(y + bar / 2) + 0.5)
-        context.stroke()
-        context.setLineDash([])
+        context.fillStyle = dash
+        context.fillRect(x, Math.floor(y + bar / 2), width, 1)
         context.globalAlpha = 1
     }
 }
