@@ -24,7 +24,7 @@ SAID = {
     "begun": {"Pruning": "No pruning yet", "Log": "what they look at is made up"},
     "running": {"Fine-tuning": "cycle 2", "Cycles": "gradient"},
     "crashed": {"Pruning": "L"},
-    "five-cycles": {"Cycles": "5", "Growth": "came back"},
+    "five-cycles": {"Cycles": "5", "Growth": "grew back"},
     "one-head": {"Pruning": "L0H0", "Growth": "L0H0", "Attention": "def run(self):"},
     "large": {"Analysis": "Measured on 64 sequences", "Pruning": "L47"},
     "nan": {"Metrics": "NaN", "Fine-tuning": "NaN"},

@@ -17,6 +17,8 @@ const FIXED: Record<string, string> = {
     control_perplexity: '#4D4D4D',
 }
 
+Object.setPrototypeOf(FIXED, null) // a metric may be called like what every object inherits
+
 /** `jumps`: steps of the decisions, over which nothing is smoothed. */
 export function linesOf(curves: Curve[], smoothing: Smoothing | null, jumps: number[] = []): Line[] {
     const densest = Math.max(0, ...curves.map((one) => one.values.data.length))

@@ -35,5 +35,8 @@ export const CIVIDIS = [
     '#E1CC55',
 ]
 
+// Names come from outside, too: one like "constructor" has no colour, and not what every object inherits.
+for (const named of [PHASES, MODELS, MARKS]) Object.setPrototypeOf(named, null)
+
 export const phaseColour = (phase: string): string => PHASES[phase] ?? OTHER_PHASE
 export const phaseLabel = (phase: string): string => (phase === 'warmup' ? 'warm-up' : phase || 'start')
