@@ -6,7 +6,7 @@ import { ABSENT } from '../model/types'
 import { hatch, type Ink } from './ink.svelte'
 
 export interface Strip {
-    /** Flat places of the heads that have a score, lowest first. */
+    /** Flat places of the heads that have a score, in the order in which they go. */
     order: number[]
     values: Float64Array
     low: number
@@ -15,7 +15,8 @@ export interface Strip {
     unknown: number
 }
 
-export function stripOf(scores: Grid, states: Grid, threshold: number | null): Strip {
+export function stripOf(scores: Grid, states: Grid, threshold: number | null, highFirst = false): Strip {
+    const sign = highFirst ? -1 : 1
     const order: number[] = []
     let unknown = 0
     for (let at = 0; at < scores.length; at++) {
@@ -23,7 +24,7 @@ export function stripOf(scores: Grid, states: Grid, threshold: number | null): S
         if (Number.isNaN(scores[at]!)) unknown++
         else order.push(at)
     }
-    order.sort((a, b) => scores[a]! - scores[b]! || a - b)
+    order.sort((a, b) => sign * (scores[a]! - scores[b]!) || a - b)
     const finite = order.map((at) => scores[at]!).filter(Number.isFinite)
     if (threshold !== null && Number.isFinite(threshold)) finite.push(threshold)
     let [low, high] = [0, 0]
@@ -64,6 +65,7 @@ export interface Decided {
     chosen: Grid
     protected: Grid
     threshold: number | null
+    highFirst: boolean
     name: (at: number) => string
 }
 
@@ -121,7 +123,11 @@ export function paintStrip(
         )
     }
     context.textAlign = 'left'
-    context.fillText('active heads, lowest score first →', left, top + height + 30)
+    context.fillText(
+        `active heads, ${decided.highFirst ? 'highest' : 'lowest'} score first →`,
+        left,
+        top + height + 30,
+    )
 }
 
 function paintKept(

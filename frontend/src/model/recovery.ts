@@ -111,7 +111,8 @@ export function cycleSpec(one: Recovery, baseline: number | null): LineSpec {
     const lines: Line[] = []
     if (one.training)
         lines.push(line(one.training, one.first, 'training loss', colour, { faint: one.smooth !== null }))
-    if (one.smooth) lines.push(line(one.smooth, one.first, 'smoothed', colour))
+    if (one.smooth)
+        lines.push(line(one.smooth, one.first, 'training loss, smoothed', colour, { derived: true }))
     if (one.validation)
         lines.push(
             line(one.validation, one.first, 'validation loss', MODELS.pruned!, {

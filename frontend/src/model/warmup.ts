@@ -37,7 +37,10 @@ export function warmupSpec(view: Warmup): LineSpec | null {
     })
     const colour = phaseColour('warmup')
     const lines = [line(view.raw, 'training loss', colour, { faint: view.smooth !== null })]
-    if (view.smooth) lines.push(line(view.smooth, `mean of ${plain(view.window, 0)} points`, colour))
+    if (view.smooth)
+        lines.push(
+            line(view.smooth, `training loss, mean of ${plain(view.window, 0)}`, colour, { derived: true }),
+        )
     if (view.validation)
         lines.push(
             line(view.validation, 'validation loss', MODELS.pruned!, {

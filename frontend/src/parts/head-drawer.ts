@@ -1,5 +1,6 @@
 /** What the head drawer says and draws about one head: pure functions from the history to sentences and lines. */
 import type { LineSpec } from '../charts/spec'
+import { asKnown } from '../model/decisions'
 import { signed, significant, whole } from '../model/format'
 import {
     headName,
@@ -38,7 +39,8 @@ export function lossWords(before: number | null, after: number | null): string {
     return `loss ${significant(before, 4)} → ${significant(after, 4)} (${signed(after - before)})`
 }
 
-export function scoreAgainst(decision: HeadDecision, at: number): string {
+export function scoreAgainst(recorded: HeadDecision, at: number): string {
+    const decision = asKnown(recorded)
     const score = decision.score?.data[at]
     if (score === undefined) return ''
     const label = decision.score_label || 'score'
@@ -53,9 +55,11 @@ export function scoreAgainst(decision: HeadDecision, at: number): string {
 export function rankIn(decision: HeadDecision, at: number): string {
     const ranks = decision.rank?.data
     if (!ranks) return ''
+    // Heads that a rule kept have no rank of their own, and those of one group share theirs.
     let of = 0
-    for (let each = 0; each < ranks.length; each++) if (ranks[each]! >= 0) of++
-    return rankWords(ranks[at] ?? -1, of)
+    for (let each = 0; each < ranks.length; each++) of = Math.max(of, ranks[each]! + 1)
+    const rank = ranks[at] ?? -1
+    return rankWords(rank >= 0 && asKnown(decision).highFirst ? of - 1 - rank : rank, of)
 }
 
 export function factsOf(decision: HeadDecision, at: number): string[] {
