@@ -16,6 +16,9 @@ FloatGrid = npt.NDArray[np.float64]  # (layers, heads)
 StateGrid = npt.NDArray[np.int8]  # (layers, heads), values of HeadState
 
 
+MOST = 4_096  # layers, and heads in one: no model comes near, and a grid has to fit into memory
+
+
 class HeadId(NamedTuple):
     """A query head: layer and head, both counted from 0."""
 
@@ -40,7 +43,7 @@ def head_id(value: Any) -> HeadId:
     """Read a head written as ``(layer, head)``, ``[layer, head]``, ``"layer.head"`` or ``"L0H2"``.
 
     Raises:
-        HeadError: it is none of these, or a number is negative.
+        HeadError: it is none of these, or a number is negative or beyond any model.
     """
     parts: Any = value
     if isinstance(value, str):
@@ -51,6 +54,8 @@ def head_id(value: Any) -> HeadId:
         raise HeadError(f"head {value!r}: expected (layer, head) or 'layer.head', for example (0, 2).") from error
     if layer < 0 or head < 0:
         raise HeadError(f"head {value!r}: layer and head are counted from 0; negative numbers mean nothing here.")
+    if max(layer, head) >= MOST:
+        raise HeadError(f"head {value!r}: expected a layer and a head below {MOST:,}.")
     return HeadId(layer, head)
 
 

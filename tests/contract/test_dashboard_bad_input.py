@@ -57,6 +57,10 @@ CASES: dict[str, tuple[Callable[[D], object], list[str]]] = {
     "a stable point's phase": (lambda d: d.record_stabilization_point(1, 2), ["phase"]),  # type: ignore[arg-type]
     "pruning that is no dict": (lambda d: d.record_pruning_event([(0, 1)], 1), ["info: expected a dict"]),  # type: ignore[arg-type]
     "pruning without heads": (lambda d: d.log_pruning_decision({"heads": []}), ["decision:", "'pruned_heads'"]),
+    "heads beyond any model": (
+        lambda d: d.record_pruning_event({"pruned_heads": [(10**6, 10**6)]}, 1),
+        ["info['pruned_heads'][0]", "1000000"],
+    ),
     "heads that are text": (lambda d: d.record_pruning_event({"pruned_heads": "0.1"}, 1), ["info['pruned_heads']"]),
     "a head outside the grid": (
         lambda d: d.record_pruning_event({"pruned_heads": [(0, 1), (4, 0)]}, 1),

@@ -303,6 +303,20 @@ def test_what_is_missing_does_not_break_the_page(events: list[ev.Event], tmp_pat
     assert document["overview"]["name"] in page.text
 
 
+@pytest.mark.parametrize("odd", [3.5, "good", None, [1, 2], {"perplexity": "high", "loss": None, 7: 1.0}])
+def test_what_a_users_own_evaluation_says_does_not_break_the_page(odd: object, tmp_path: Path) -> None:
+    results: Any = {"baseline": odd, "pruned": {"perplexity": 12.0}, "comparison": odd, "mine": odd}
+    events = [
+        started(),
+        ev.Evaluation(step=1, phase="evaluation", results=results),
+        ev.TextSample(step=1, prompt="p", text="t", metrics={"score": odd, "perplexity": 2.0}),  # type: ignore[dict-item]
+        ev.Progress(step=1, done=1, planned=2, run_fraction=0.5, seconds_left=math.inf),
+    ]
+    _, data = page_of(write_events(tmp_path, events))
+    assert data["samples"]["rows"][0]["metrics"]["perplexity"] == 2.0
+    assert "12" in str(data["overview"]["figures"])
+
+
 @pytest.mark.parametrize("losses", [[math.nan] * 4, [1.0, math.nan, math.inf, 2.0], [5.0], [1e300, -1e300, 1e308]])
 def test_losses_of_any_kind_arrive(losses: list[float], tmp_path: Path) -> None:
     events = [ev.StepMetrics(step=step, metrics={"loss": loss}) for step, loss in enumerate(losses)]

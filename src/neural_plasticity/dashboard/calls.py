@@ -24,7 +24,7 @@ from neural_plasticity.events import (
     TextSample,
     phase_name,
 )
-from neural_plasticity.heads import FloatGrid, HeadId
+from neural_plasticity.heads import FloatGrid, head_id
 
 GRID = "(layers, heads)"
 PATTERN = "(T, T)"
@@ -273,7 +273,7 @@ def _without_batch(one: Any) -> Any:
 
 def _one_pattern(draft: Draft, given: Any, name: str, text: Any, place: tuple[Any, Any], model: str) -> None:
     layer, head = (values.whole(part, at) for part, at in zip(place, ("layer_idx", "head_idx"), strict=True))
-    where = HeadId(layer, head)
+    where = head_id((layer, head))
     draft.move(grid=draft.position.grid.holding([where], "layer_idx, head_idx"))
     pattern = values.array(given, name, 2, PATTERN)
     _square(pattern, name)

@@ -13,7 +13,7 @@ from neural_plasticity.record import Recorded, Run, UnknownEvent
 from neural_plasticity.record.snapshot import snapshot
 from neural_plasticity.views import figures
 from neural_plasticity.views.palette import phase_label
-from neural_plasticity.views.results import verdicts
+from neural_plasticity.views.results import number, verdicts
 from neural_plasticity.views.story import decision_title
 
 _NOTABLE = (
@@ -110,9 +110,9 @@ def _told(event: ev.Event) -> tuple[str, str]:
 
 def _perplexities(event: ev.Evaluation) -> str:
     parts = (
-        f"{figures.clean(model)} perplexity {figures.perplexity(float(found['perplexity']))}"
+        f"{figures.clean(str(model))} perplexity {figures.perplexity(value)}"
         for model, found in event.results.items()
-        if isinstance(found.get("perplexity"), int | float)
+        if (value := number(found, "perplexity")) is not None
     )
     return ", ".join(parts)
 

@@ -104,7 +104,7 @@ def _sentence(summary: RunSummary) -> str:
     if summary.attempt > 1:
         parts.append(f"attempt {summary.attempt}")
     if summary.state == "running" and summary.seconds_left is not None and not summary.stale:
-        parts.append(f"about {figures.duration(round(summary.seconds_left))} left")
+        parts.append(f"about {figures.duration(summary.seconds_left)} left")
     elif summary.state == "running" and summary.stale:
         parts.append("no event for a while: stuck, or killed")
     parts.append(f"{figures.duration(summary.seconds)} recorded")

@@ -84,9 +84,9 @@ _MEASURES = (
 )
 
 
-def number(figures_of: Mapping[str, Any], key: str) -> float | None:
+def number(figures_of: Any, key: str) -> float | None:
     """The figure as a float; None when it is absent or not a number."""
-    value = figures_of.get(key)
+    value = figures_of.get(key) if isinstance(figures_of, Mapping) else None  # a user's own evaluation may say anything
     if value is None or isinstance(value, str):
         return None
     try:
@@ -100,7 +100,7 @@ def results_table(evaluation: Evaluation | None) -> ResultsTable:
     if evaluation is None:
         return ResultsTable()
     results = evaluation.results
-    models = tuple(name for name in MODELS if results.get(name))
+    models = tuple(name for name in MODELS if results.get(name) and isinstance(results[name], Mapping))
     comparison = results.get("comparison") or {}
     rows = []
     for measure in (*_MEASURES, *_own_measures([results[name] for name in models])):
@@ -117,7 +117,7 @@ def _own_measures(of_models: Sequence[Mapping[str, Any]]) -> list[_Measure]:
     """Figures that a user's own evaluation added, under their own names."""
     known = {measure.key for measure in _MEASURES}
     names = dict.fromkeys(name for figures_of in of_models for name in figures_of)
-    own = [name for name in names if name not in known and not name.endswith(("_low", "_high", "_spread"))]
+    own = [name for name in map(str, names) if name not in known and not name.endswith(("_low", "_high", "_spread"))]
     return [
         _Measure(name, figures.clean(name).replace("_", " "), figures.significant, figures.between, "difference")
         for name in own

@@ -11,6 +11,7 @@ from neural_plasticity.events import LogLine, TextSample
 from neural_plasticity.record import Run
 from neural_plasticity.record.snapshot import snapshot
 from neural_plasticity.views import figures
+from neural_plasticity.views.results import number
 
 CHARACTERS = 2_000_000  # of samples in a document
 _LONGEST = 20_000  # of one text; the page's packing cuts there too
@@ -82,7 +83,7 @@ def all_samples(run: Run, most_characters: int = CHARACTERS) -> AllSamples:
 
 
 def _sample(one: TextSample) -> Sample:
-    metrics = {name: float(value) for name, value in one.metrics.items()}
+    metrics = {name: value for name in one.metrics if (value := number(one.metrics, name)) is not None}
     return Sample(one.step, one.cycle, one.phase, one.model, one.prompt, one.text, metrics)
 
 
