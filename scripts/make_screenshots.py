@@ -40,7 +40,6 @@ FIRST = "first-screen"
 SIZES = {"1280": (1280, 900), "390": (390, 844)}
 # Of a sheet: how large a picture stands on it, how much of a long panel is kept, how many stand side by side.
 SHEETS = {"1280": (0.5, 1400, 3), "390": (1.0, 1500, 8)}
-COLOURS = 256  # of a picture: text and flat colours need no more
 
 
 def main() -> int:
@@ -120,7 +119,7 @@ def best(browser: Browser, page_file: Path, target: Path) -> None:
     page.set_viewport_size({"width": 1360, "height": tall + 760})
     drawn(page)
     image = image_of(page.screenshot(clip={"x": 0, "y": 0, "width": 1360, "height": tall + 740}))
-    few(image).save(target, optimize=True)
+    image.save(target, optimize=True)
     print(target)
     context.close()
 
@@ -131,15 +130,10 @@ def image_of(data: bytes) -> Image.Image:
 
 
 def keep(image: Image.Image, target: Path) -> None:
-    """As WebP of few colours, which is a tenth of the screenshot."""
+    """As lossless WebP: a colour stands for a number, so none is changed."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    few(image).convert("RGB").save(target, lossless=True, quality=100, method=4)
+    image.save(target, lossless=True, quality=100, method=6)
     print(target)
-
-
-def few(image: Image.Image) -> Image.Image:
-    """The same in `COLOURS` colours, the rare ones among them: a mark is a few pixels."""
-    return image.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
 
 
 def sheet(images: list[Image.Image], scale: float, most: int, across: int, theme: str) -> Image.Image:
