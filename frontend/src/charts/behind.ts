@@ -50,7 +50,7 @@ export function behind(spec: LineSpec, { axis, window, x, log }: Prepared, look:
         if (to - from >= pixel * 0.5) bands.push({ from, to, fill, opacity })
     }
     time?.spans.forEach((span, at) => {
-        const last = time.spans[at + 1]?.first_step ?? span.last_step
+        const last = time.spans[at + 1]?.first_step ?? Infinity // what goes on reaches as far as there are steps
         band(span.first_step, Math.max(last, span.last_step), phaseColour(span.phase), look.dark ? 0.14 : 0.1)
     })
     for (const one of spec.shades ?? []) band(one.first, one.last, one.colour, 0.22)

@@ -1,5 +1,6 @@
 /** From the document's curves to lines on a chart: colours, and the smoothed line before the raw one. */
 import { upperBound } from '../model/downsample'
+import { whole } from '../model/format'
 import type { Curve, Timeline } from '../model/types'
 import { smoothed, type Smoothing } from '../model/smooth'
 import type { Line, LineSpec } from './spec'
@@ -19,10 +20,12 @@ const FIXED: Record<string, string> = {
 
 Object.setPrototypeOf(FIXED, null) // a metric may be called like what every object inherits
 
+const means = (curve: Curve) => (curve.total > curve.steps.data.length ? curve.means : null)
+
 /** `jumps`: steps of the decisions, over which nothing is smoothed. */
 export function linesOf(curves: Curve[], smoothing: Smoothing | null, jumps: number[] = []): Line[] {
     const densest = Math.max(0, ...curves.map((one) => one.values.data.length))
-    return curves.flatMap((curve, at) => {
+    return curves.flatMap((curve, at): Line[] => {
         const raw: Line = {
             name: curve.name,
             label: curve.label,
@@ -30,17 +33,21 @@ export function linesOf(curves: Curve[], smoothing: Smoothing | null, jumps: num
             values: curve.values.data,
             total: curve.total,
             colour: FIXED[curve.name] ?? COLOURS[at % COLOURS.length]!,
-            points: curve.steps.data.length <= 40,
         }
+        const few = curve.steps.data.length <= 40
         if (STEPPED.includes(curve.name)) raw.stepped = true
         const dash = DASHES[Math.floor(at / COLOURS.length) % DASHES.length]
         if (dash) raw.dash = dash
         const count = curve.values.data.length
         // Few points among many (a validation now and then) are means already.
         const width = smoothing ? Math.min(smoothing.width, Math.floor(count / 8)) : 0
-        if (!smoothing || raw.stepped || width < 3 || count < densest / 4) return [raw]
-        const cuts = jumps.map((step) => upperBound(curve.steps.data, step))
-        const smooth = smoothed(curve.values.data, { ...smoothing, width }, cuts)
+        if (!smoothing || raw.stepped || width < 3 || count < densest / 4) return [{ ...raw, points: few }]
+        // Where points were left out, those that are here are the extreme ones: their means came with them.
+        const made = means(curve)
+        const { steps, values } = made ?? curve
+        const wide = made ? Math.round(smoothing.width / made.width) : width
+        const cuts = jumps.map((step) => upperBound(steps.data, step))
+        const smooth = wide < 2 ? values.data : smoothed(values.data, { ...smoothing, width: wide }, cuts)
         return [
             { ...raw, faint: true },
             {
@@ -49,6 +56,7 @@ export function linesOf(curves: Curve[], smoothing: Smoothing | null, jumps: num
                 derived: true,
                 label: `${curve.label}, smoothed`,
                 short: curve.label,
+                steps: steps.data,
                 values: smooth,
                 total: undefined,
             },
@@ -80,7 +88,9 @@ export function curveSpec(
     const lines = linesOf(curves, smoothing, jumps)
     const spec: LineSpec = { title, unit, lines, context: true, linked: true }
     if (unit.startsWith('share')) spec.percent = true
-    if (smoothing && lines.some((line) => line.faint))
-        spec.note = `mean of up to ${smoothing.width}, raw behind`
+    if (smoothing && lines.some((line) => line.faint)) {
+        const widest = Math.max(...curves.map((one) => means(one)?.width ?? 0), smoothing.width)
+        spec.note = `mean of up to ${whole(widest)}, raw behind`
+    }
     return spec
 }

@@ -83,7 +83,7 @@ const all: Column<Cycle>[] = [
     ),
     figure(
         'perplexity',
-        'Perplexity',
+        'Test perplexity',
         (one) => one.perplexity,
         'perplexity',
         'On test text, with its 95 % interval',
@@ -97,14 +97,14 @@ const all: Column<Cycle>[] = [
     ),
     figure(
         'impact',
-        'Against baseline',
+        'Loss against baseline',
         (one) => one.impact,
         'difference',
         'Test loss against the baseline, paired, 95 % interval',
     ),
     figure(
         'to_control',
-        'Against control',
+        'Loss against control',
         (one) => one.impact_on_control,
         'difference',
         'Test loss against the control, paired, 95 % interval',

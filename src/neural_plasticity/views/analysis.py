@@ -16,7 +16,7 @@ from neural_plasticity.views.heads_at import fitted, states_at
 _KNOWN = {
     "entropy": ("Entropy", "share of log(keys)"),
     "gradient": ("Gradient importance", "E |∂L/∂ξ|, nats"),
-    "combined": ("Combined importance", "mean rank, 1: most"),
+    "combined": ("Combined importance", "mean rank, 1 = most"),
     "gradient_normalised": ("Gradient per layer", "of the layer's norm"),
     "fisher": ("Fisher", "E (∂L/∂ξ)², nats²"),
     "output_norm": ("Output norm", "E ‖W a‖"),

@@ -16,7 +16,7 @@ from neural_plasticity.views.thinning import kept_points
 
 _LABELS = {
     "loss": "training loss", "validation_loss": "validation loss", "control_loss": "control's loss",
-    "perplexity": "perplexity", "validation_perplexity": "validation perplexity",
+    "perplexity": "training perplexity", "validation_perplexity": "validation perplexity",
     "control_perplexity": "control's perplexity", "sparsity": "heads removed", "learning_rate": "learning rate",
     "tokens_per_second": "tokens per second",
 }  # fmt: skip
