@@ -214,6 +214,10 @@ function paintLabels(context: CanvasRenderingContext2D, layout: GridLayout, ink:
     context.textBaseline = 'alphabetic'
     context.textAlign = 'center'
     const across = labelEvery(cell, wide(columns))
-    for (let at = 0; at < columns; at += across)
-        context.fillText(`H${at}`, Math.max(left + (at + 0.5) * cell, left + 6), top - 6)
+    for (let at = 0; at < columns; at += across) {
+        const half = context.measureText(`H${at}`).width / 2
+        const x = Math.max(left + (at + 0.5) * cell, left + 6)
+        // A label at the right edge stands a little to the left rather than cut off.
+        context.fillText(`H${at}`, Math.min(x, layout.width - half), top - 6)
+    }
 }

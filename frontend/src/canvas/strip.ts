@@ -113,7 +113,7 @@ export function paintStrip(
         }
     })
     paintKept(context, strip, plan, decided, ink)
-    paintThreshold(context, strip, plan, decided.threshold, ink)
+    paintThreshold(context, strip, plan, decided, ink)
     context.fillStyle = ink.muted
     context.textBaseline = 'alphabetic'
     if (slot >= 30) {
@@ -154,7 +154,7 @@ function paintThreshold(
     context: CanvasRenderingContext2D,
     strip: Strip,
     plan: StripPlan,
-    threshold: number | null,
+    { threshold, highFirst }: Decided,
     ink: Ink,
 ): void {
     if (threshold === null || !Number.isFinite(threshold)) return
@@ -168,9 +168,10 @@ function paintThreshold(
     context.stroke()
     context.setLineDash([])
     const text = `threshold ${significant(threshold)}`
-    const x = plan.left + 4
+    // Above the low bars: where the highest go first, these are at the right.
+    const x = highFirst ? plan.left + plan.slot * strip.order.length - 4 : plan.left + 4
     const above = y - plan.top > 16 ? y - 8 : y + 9
-    context.textAlign = 'left'
+    context.textAlign = highFirst ? 'right' : 'left'
     context.textBaseline = 'middle'
     context.strokeStyle = ink.panel
     context.lineWidth = 4

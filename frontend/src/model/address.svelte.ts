@@ -56,6 +56,7 @@ const choiceOf = ({ panel, selected }: RunModel): string => `${panel} ${selected
 function take(model: RunModel, place: Place): void {
     model.cursor = place.step
     model.zoom = place.zoom
+    model.keepZoomInside()
     model.panel = place.panel ?? FIRST_PANEL
     model.selected = place.head
 }

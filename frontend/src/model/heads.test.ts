@@ -89,3 +89,7 @@ it('ranks a whole criterion once', () => {
     expect([...first.values.data]).toEqual([1, 0, NaN, 0.5, NaN, NaN])
     expect(h.rankedCriterion(HEADS, HEADS.criteria[0]!)).toBe(first)
 })
+
+it('ranks of large models have their thousands', () => {
+    expect(h.rankWords(1200, 3000)).toBe('1,201st lowest of 3,000')
+})

@@ -1,4 +1,5 @@
 /** Pure lookups over the head history: states, scores, ranks and the life of one head. */
+import { whole } from './format'
 import {
     ABSENT,
     ACTIVE,
@@ -117,7 +118,7 @@ export function rankedCriterion(heads: Heads, criterion: Criterion): Criterion {
 const SUFFIXES = ['th', 'st', 'nd', 'rd']
 export function ordinal(n: number): string {
     const tens = n % 100
-    return `${n}${SUFFIXES[(tens - 20) % 10] ?? SUFFIXES[tens] ?? 'th'}`
+    return `${whole(n)}${SUFFIXES[(tens - 20) % 10] ?? SUFFIXES[tens] ?? 'th'}`
 }
 
 /** “3rd lowest of 31”, or from the other end where that is nearer. */
@@ -127,7 +128,7 @@ export function rankWords(rank: number, of: number): string {
     const high = of - 1 - rank
     const end = rank <= high ? 'lowest' : 'highest'
     const from = Math.min(rank, high) + 1
-    return from === 1 ? `${end} of ${of}` : `${ordinal(from)} ${end} of ${of}`
+    return `${from === 1 ? '' : `${ordinal(from)} `}${end} of ${whole(of)}`
 }
 
 export interface LifeSpan {

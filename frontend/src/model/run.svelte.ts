@@ -116,9 +116,13 @@ export class RunModel {
         this.zoom = [from, from + wide]
     }
 
-    /** An address may name what this run does not have. */
+    /** An address may name steps that this run does not have. */
+    keepZoomInside(): void {
+        if (this.zoom && this.doc.timeline) this.zoomTo(...this.zoom)
+    }
+
     private keepInside(): void {
-        if (this.zoom) this.zoomTo(...this.zoom)
+        this.keepZoomInside()
         const shape = this.doc.heads?.shape
         const { selected } = this
         if (selected && !(shape && selected.layer < shape[0] && selected.head < shape[1]))
@@ -215,7 +219,7 @@ export class RunModel {
 
     /**
      * Fetches the sections that changed and that something shows (the others when something does), one request at a
-     * time and at most one a second; without a list, all.
+     * time and at most two a second; without a list, all.
      */
     private async refetch(names?: SectionName[]): Promise<void> {
         if (!names) this.wanted = new Set(Sections.NAMES)

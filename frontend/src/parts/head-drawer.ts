@@ -9,6 +9,7 @@ import {
     ranksAmong,
     rankWords,
     scoreGrid,
+    statesAt,
     stateWord,
     type Grid,
     type LifeSpan,
@@ -131,8 +132,13 @@ export function scoreSpec(heads: Heads, criterion: Criterion, at: number, byRank
     const cells = heads.shape[0] * heads.shape[1]
     const steps = criterion.steps.data
     const kept: number[] = []
+    // What is measured of a pruned head is what it would do, on another scale: the readings say it, the line does not.
     for (let moment = 0; moment < steps.length; moment++)
-        if (!Number.isNaN(shown.values.data[moment * cells + at]!)) kept.push(moment)
+        if (
+            !Number.isNaN(shown.values.data[moment * cells + at]!) &&
+            statesAt(heads, steps[moment]!)[at] !== PRUNED
+        )
+            kept.push(moment)
     const name = headName(Math.floor(at / heads.shape[1]), at % heads.shape[1])
     return {
         title: byRank ? `${criterion.label}, rank` : criterion.label,
