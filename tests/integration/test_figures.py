@@ -32,7 +32,8 @@ def not_a_number() -> Iterator[ev.Event]:
     yield started()
     yield ev.PhaseStarted(phase="warmup")
     for step in range(5):
-        yield ev.StepMetrics(step=step, phase="warmup", metrics={"loss": math.nan, "validation_loss": math.inf})
+        metrics = {"loss": math.nan, "validation_loss": math.inf, "sparsity": math.nan}
+        yield ev.StepMetrics(step=step, phase="warmup", metrics=metrics)
     yield ev.PhaseStarted(phase="fine-tuning", step=5, cycle=1)
     yield ev.StepMetrics(step=6, phase="fine-tuning", cycle=1, metrics={"loss": -math.inf})
     results = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import shutil
 import socket
@@ -241,6 +242,7 @@ def test_a_run_that_begins_later_appears_and_can_be_watched(
     tmp_path: Path, server: LiveServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("neural_plasticity.render.page.live.registry.LIST_SECONDS", 0.0)
+    monkeypatch.setattr("neural_plasticity.render.page.live.registry.LIST_SHARE", math.inf)
     assert ask(server, "/api/runs").json == []
     assert ask(server, "/api/runs/new/document").status == 404
     with RecordWriter.create(tmp_path / "new") as writer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -118,7 +119,8 @@ def _minor(sheet: Sheet, view: Timeline, series: Series, label: str, height: flo
     bands.mark_lines(axes, view.marks)
     if series.name == "sparsity":
         axes.step(series.steps, series.values * 100, where="post", color=INK, linewidth=1.2, gid="series:sparsity")
-        axes.set_ylim(-3, max(float(series.values.max()) * 130, 10))
+        finite = series.values[np.isfinite(series.values)]
+        axes.set_ylim(-3, max(float(finite.max(initial=0.0)) * 130, 10))
         unit = "% of heads"
     else:
         curve(axes, series, INK, label, width=0.8)

@@ -22,6 +22,7 @@ from neural_plasticity.render.page.live.runs import (
 )
 
 LIST_SECONDS = 1.0  # the directory is searched at most this often
+LIST_SHARE = 0.2  # of one processor that searching may take, at most: long runs take long to sum up
 KEPT_SECONDS = 600.0  # a run that nobody asked for so long lets go of its memory
 MOST_KEPT = 8
 
@@ -44,7 +45,7 @@ class Registry:
         self._turn = asyncio.Lock()
         self._listing = asyncio.Lock()
         self._entries: dict[str, tuple[Signature | None, RunEntry]] = {}
-        self._listed_at = float("-inf")
+        self._list_again = float("-inf")
 
     async def open(self, run_id: str) -> Watched:
         """The run with this id.
@@ -80,9 +81,10 @@ class Registry:
     async def entries(self) -> list[RunEntry]:
         """Every run, the one that was last active first."""
         async with self._listing:
-            if time.monotonic() - self._listed_at > LIST_SECONDS:
+            began = time.monotonic()
+            if began >= self._list_again:
                 self._entries = await asyncio.to_thread(_listed, self.root, self._entries)
-                self._listed_at = time.monotonic()
+                self._list_again = began + max(LIST_SECONDS, (time.monotonic() - began) / LIST_SHARE)
         entries = [_now(entry) for _, entry in self._entries.values()]
         return sorted(entries, key=lambda entry: (-entry.last_event, entry.id))
 
