@@ -46,7 +46,11 @@ export function meanOf(
         if (!whole.means) return null
         const means = { ...whole, ...whole.means, total: whole.means.steps.data.length }
         const series = partOf({ ...curves!, series: [means] }, name, first)
-        return series && { series, width: whole.means.width }
+        if (!series) return null
+        const { data } = series.values
+        const each = Math.round(data.length * 0.02) | 1
+        const smooth = { data: runningMean(data, each), shape: [data.length] }
+        return { series: { ...series, values: smooth }, width: each * whole.means.width }
     }
     const part = partOf(curves, name, first)
     const count = part?.steps.data.length ?? 0
