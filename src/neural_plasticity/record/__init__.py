@@ -3,7 +3,8 @@
 from neural_plasticity.record.annotations import annotate
 from neural_plasticity.record.codec import UnknownEvent
 from neural_plasticity.record.history import PhaseSpan, RunSummary
-from neural_plasticity.record.run import Recorded, Run, open_run
+from neural_plasticity.record.reader import Recorded
+from neural_plasticity.record.run import Run, open_run
 from neural_plasticity.record.sinks import Sink, fan_out
 from neural_plasticity.record.store import RecordWriter
 

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
-import threading
 import time
-import weakref
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -33,38 +25,23 @@ from neural_plasticity.events import (
     Progress,
     RunEnded,
     RunStarted,
-    StepMetrics,
     TextSample,
 )
 from neural_plasticity.heads import FloatGrid, StateGrid
 from neural_plasticity.record import tables
-from neural_plasticity.record.arrays import Array, restore, unpack
-from neural_plasticity.record.codec import decode_event
 from neural_plasticity.record.columns import by_step, stretches
 from neural_plasticity.record.history import PhaseSpan, RunSummary, head_states, phase_spans, seen_shape
-from neural_plasticity.record.schema import of_kind, open_for_reading, record_path
-from neural_plasticity.record.spans import Attempt, AttemptChoice, Span, read_attempts, spans_of
+from neural_plasticity.record.reader import Reader, Recorded
+from neural_plasticity.record.schema import of_kind, record_path
+from neural_plasticity.record.spans import AttemptChoice
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_CHUNK = 2_000  # rows per query: no read lasts long, so that a writer can always reset its log
-_LAST_SEQ = "SELECT coalesce((SELECT seq FROM recorded ORDER BY seq DESC LIMIT 1), 0)"
 _COUNT = "SELECT count(*) FROM recorded"  # reads the whole file: asked rarely
 STALE_SECONDS = 120.0
 
 E = TypeVar("E", bound=Event)
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """An event with its place: number in the record, attempt (from 1), and unix seconds when it was recorded."""
-
-    seq: int
-    attempt: int
-    time: float
-    event: Event
 
 
 def open_run(path: Path | str) -> Run:
@@ -76,141 +53,13 @@ def open_run(path: Path | str) -> Run:
     return Run(record_path(path))
 
 
-class Run:
+class Run(Reader):
     """A run's record, read-only. Every call reads what is there now, so a running run can be followed.
 
     ``attempt`` in the methods: ``"latest"`` is the run's history (the latest attempt, and before it what earlier
     ones did up to the point it was resumed at), ``"all"`` shows abandoned tails too, a number one attempt's own
     events. Arrays of events are read-only; ``scores`` and ``heads`` give fresh ones. Safe from several threads.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._connection, note = open_for_reading(path)
-        self._lock = threading.Lock()
-        self._notes = (note,) if note else ()
-        self._known_layouts: dict[int, tuple[str, ...]] = {}
-        self._finalizer = weakref.finalize(self, self._connection.close)
-
-    def close(self) -> None:
-        """Let go of the file; harmless when repeated."""
-        self._finalizer()
-
-    def __enter__(self) -> Run:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"Run({str(self.path)!r})"
-
-    def _query(self, sql: str, arguments: tuple[Any, ...] = ()) -> list[Any]:
-        return self._read(lambda connection: connection.execute(sql, arguments).fetchall())
-
-    def _read(self, read: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            with self._lock:
-                return read(self._connection)
-        except sqlite3.Error as error:
-            raise RecordError(f"{self.path}: cannot be read: {error}.") from error
-
-    # Events ------------------------------------------------------------------------------------------------------
-
-    @property
-    def attempts(self) -> tuple[Attempt, ...]:
-        """Every stretch of writing, abandoned tails included."""
-        return self._read(read_attempts)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What is unusual about this record or how it is read, one line each."""
-        lines = [line for one in self.attempts for line in one.notes]
-        return tuple(dict.fromkeys((*lines, *self._notes)))
-
-    def _spans(self, attempt: AttemptChoice) -> tuple[Span, ...]:
-        return spans_of(self.attempts, attempt)
-
-    def events(
-        self, kind: str | type[Event] | None = None, attempt: AttemptChoice = "latest", after_seq: int = 0
-    ) -> Iterator[Event]:
-        """Events in the order in which they were recorded; ``kind`` as a name or an event type."""
-        return (one.event for one in self.records(kind, attempt, after_seq))
-
-    def records(
-        self, kind: str | type[Event] | None = None, attempt: AttemptChoice = "latest", after_seq: int = 0
-    ) -> Iterator[Recorded]:
-        """As ``events``, each with its number, attempt and time."""
-        name = kind.kind if isinstance(kind, type) else kind
-        last = self.last_seq
-        for low, high in self._spans(attempt):
-            yield from self._recorded(max(low, after_seq + 1), min(high, last), name)
-
-    def tail(self, after_seq: int = 0, limit: int = 10_000) -> list[Recorded]:
-        """What was recorded after event ``after_seq``, any attempt, at most ``limit``: the cursor of live views.
-
-        Call again with the last one's ``seq``.
-        """
-        found: list[Recorded] = []
-        for one in self.records(attempt="all", after_seq=after_seq):
-            if len(found) == limit:
-                break
-            found.append(one)
-        return found
-
-    @property
-    def last_seq(self) -> int:
-        """Number of the last event recorded; 0 when there is none."""
-        return int(self._query(_LAST_SEQ)[0][0])
-
-    def _recorded(
-        self, low: int, high: int, kind: str | None = None, get: Callable[[Any], Array] | None = None
-    ) -> Iterator[Recorded]:
-        """Events with these numbers, both included; of one ``kind`` only, where it is given; arrays through ``get``."""
-        columns = "seq, attempt, time, kind, version, layout, payload, data, step, phase, cycle, phase_step"
-        where, arguments = ("", ()) if kind is None else (f"{of_kind(kind)} AND ", (kind,))
-        sql = f"SELECT {columns} FROM recorded WHERE {where}seq BETWEEN ? AND ? ORDER BY seq LIMIT {_CHUNK}"
-        layouts: dict[int, tuple[str, ...]] = {}
-        while low <= high:
-            rows = self._query(sql, (*arguments, low, high))
-            for seq, attempt, at, name, version, layout, payload, data, *place in rows:
-                event: Event
-                if layout is None:
-                    arrays = get or partial(self._array, inline=data)
-                    try:
-                        event = decode_event(name, version, payload, coordinates(place), arrays)
-                    except RecordError:
-                        raise
-                    except (ValueError, TypeError, LookupError, SyntaxError, zlib.error) as error:
-                        raise RecordError(f"{self.path}: event {seq} cannot be read, the file is damaged.") from error
-                else:
-                    if layout not in layouts:
-                        layouts = self._layouts()
-                    values = np.frombuffer(data, dtype="<f8").tolist()
-                    metrics = dict(zip(layouts[layout], values, strict=True))
-                    event = StepMetrics(metrics=metrics, **coordinates(place))
-                yield Recorded(seq, attempt, at, event)
-            if len(rows) < _CHUNK:
-                return
-            low = rows[-1][0] + 1
-
-    def _array(self, reference: Any, inline: bytes | None) -> Array:
-        if isinstance(reference, list):
-            dtype, shape, start, size = reference
-            return restore(dtype, shape, (inline or b"")[start : start + size])  # None: only empty arrays
-        rows = self._query("SELECT dtype, shape, codec, data FROM blobs WHERE hash = ?", (bytes.fromhex(reference),))
-        if not rows:
-            raise RecordError(f"{self.path}: array {reference} is missing from the record; the file is damaged.")
-        return unpack(*rows[0])
-
-    def _layouts(self) -> dict[int, tuple[str, ...]]:
-        known = self._known_layouts  # once in the file a layout never changes; the dictionary may be in use elsewhere
-        rows = self._query("SELECT id, names FROM layouts WHERE id > ? ORDER BY id", (max(known, default=0),))
-        if rows:
-            known = self._known_layouts = {**known, **{number: tuple(json.loads(names)) for number, names in rows}}
-        return known
 
     # Metrics -----------------------------------------------------------------------------------------------------
 
@@ -473,9 +322,3 @@ class Run:
     def to_csv(self, path: Path | str, attempt: AttemptChoice = "latest") -> Path:
         """All metrics, one row per metrics event: empty where a metric has no value, ``nan`` where it was NaN."""
         return tables.write_csv(self, Path(path), attempt)
-
-
-def coordinates(place: list[Any]) -> dict[str, Any]:
-    """The common fields of an event from a row's last columns."""
-    step, phase, cycle, phase_step = place
-    return {"step": step, "phase": phase, "cycle": cycle, "phase_step": phase_step}

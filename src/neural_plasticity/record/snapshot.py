@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from neural_plasticity.events import AttentionMaps, Embedding, Event, HeadScores, LogLine, Phase, StepMetrics
 from neural_plasticity.record.arrays import Array, restore
-from neural_plasticity.record.run import Recorded, Run
+from neural_plasticity.record.reader import Recorded
+from neural_plasticity.record.run import Run
 from neural_plasticity.record.schema import of_kind
 from neural_plasticity.record.spans import Attempt, AttemptChoice, Span
 
