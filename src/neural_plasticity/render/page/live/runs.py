@@ -19,6 +19,7 @@ from neural_plasticity.views.results import number
 
 HERE = "."  # the id of the served directory itself
 _MOST_TAGS = 12  # of a line in the list; the run's own page has all
+_LARGEST_LOSS = 700.0  # exp overflows a little above
 MOST_DEPTH = 5
 MOST_DIRECTORIES = 20_000
 _NOT_LOOKED_INTO = frozenset({"node_modules", "__pycache__", "checkpoints", "wandb", "site-packages"})
@@ -146,7 +147,7 @@ def _figures(run: Run, summary: RunSummary) -> dict[str, float | None]:
     pruned = _pruned(evaluation)
     metrics = summary.metrics
     found: dict[str, float | None] = {
-        "perplexity": pruned.get("perplexity", metrics.get("perplexity")),
+        "perplexity": pruned.get("perplexity", _validated(metrics.get("validation_loss"))),
         "loss": pruned.get("loss", metrics.get("validation_loss", metrics.get("loss"))),
         "sparsity": summary.sparsity if summary.heads_present else None,
         "progress": summary.run_fraction,
@@ -154,6 +155,11 @@ def _figures(run: Run, summary: RunSummary) -> dict[str, float | None]:
     for name in ("prefill_speedup", "size_reduction"):
         found[name] = number((evaluation.results.get("comparison") if evaluation else None) or {}, name)
     return {name: value if value is not None and math.isfinite(value) else None for name, value in found.items()}
+
+
+def _validated(loss: float | None) -> float | None:
+    """Perplexity on validation text, as the run's own page has it before the first evaluation; never on training text."""
+    return math.exp(loss) if loss is not None and loss < _LARGEST_LOSS else None
 
 
 def _pruned(evaluation: Evaluation | None) -> dict[str, Any]:
