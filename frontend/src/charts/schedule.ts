@@ -5,7 +5,7 @@
  */
 
 const BUDGET = 4 // milliseconds of a frame; the cursor and the browser need the rest
-const SHARE = 3 // of the time, about one part in so many is spent on drawing
+const SHARE = 5 // of the time, about one part in so many is spent on drawing
 const QUIET = 250 // milliseconds without a request in sight before one out of sight is drawn
 const waiting = new Map<object, () => void>()
 const unseen = new Map<object, () => void>()
