@@ -104,7 +104,7 @@ export function behind(spec: LineSpec, { axis, window, x, log }: Prepared, look:
                         style,
                     })),
                     ...levels.flatMap((one) =>
-                        level(one, log, { left, top, width, api, text, colour: ink.muted }),
+                        level(one, levels, log, { left, top, width, api, text, colour: ink.muted }),
                     ),
                 ],
             }
@@ -113,9 +113,17 @@ export function behind(spec: LineSpec, { axis, window, x, log }: Prepared, look:
 }
 
 /** A reference value: a dashed line over the whole width, named at its right end. */
-function level(one: Reference, log: boolean, { left, top, width, api, text, colour }: Place): object[] {
-    const y = api.coord([0, log ? Math.log10(one.value) : one.value])[1]
-    const above = y - top > 18
+function level(
+    one: Reference,
+    all: Reference[],
+    log: boolean,
+    { left, top, width, api, text, colour }: Place,
+): object[] {
+    const heightOf = ({ value }: Reference) => api.coord([0, log ? Math.log10(value) : value])[1]
+    const y = heightOf(one)
+    // Below its line where there is no room above it: at the top, or close under a line that is named there.
+    const crowded = all.some((other) => other.label && heightOf(other) < y && y - heightOf(other) < 32)
+    const above = y - top > 18 && !crowded
     return [
         {
             type: 'line',

@@ -46,7 +46,9 @@ export function linesOf(curves: Curve[], smoothing: Smoothing | null, jumps: num
         const made = means(curve)
         const { steps, values } = made ?? curve
         const wide = made ? Math.round(smoothing.width / made.width) : width
-        const cuts = jumps.map((step) => upperBound(steps.data, step))
+        // Nothing happens to the control when heads go or come.
+        const own = curve.name.startsWith('control_') ? [] : jumps
+        const cuts = own.map((step) => upperBound(steps.data, step))
         const smooth = wide < 2 ? values.data : smoothed(values.data, { ...smoothing, width: wide }, cuts)
         return [
             { ...raw, faint: true },

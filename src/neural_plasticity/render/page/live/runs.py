@@ -158,7 +158,7 @@ def _figures(run: Run, summary: RunSummary) -> dict[str, float | None]:
 
 
 def _validated(loss: float | None) -> float | None:
-    """Perplexity on validation text, as the run's own page has it before the first evaluation; never on training text."""
+    """Perplexity on validation text, as the run's page has it before the first evaluation; never on training text."""
     return math.exp(loss) if loss is not None and loss < _LARGEST_LOSS else None
 
 
