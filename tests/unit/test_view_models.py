@@ -13,11 +13,13 @@ import pytest
 from neural_plasticity import events as ev
 from neural_plasticity.heads import HeadId
 from neural_plasticity.record import Run, open_run
+from neural_plasticity.record.snapshot import snapshot
 from neural_plasticity.views.analysis import analysis
 from neural_plasticity.views.attention import attention
 from neural_plasticity.views.cycles import cycles
 from neural_plasticity.views.evaluation import evaluation
 from neural_plasticity.views.fine_tuning import fine_tuning
+from neural_plasticity.views.heads_history import heads_history
 from neural_plasticity.views.metrics import metrics
 from neural_plasticity.views.pruning import pruning
 from neural_plasticity.views.timeline import Mark, merged_label, smoothed, smoothed_pieces, timeline
@@ -175,3 +177,27 @@ def test_attention_drift_is_zero_for_the_same_and_one_for_disjoint_patterns(tmp_
     assert [one.drift for one in view.heads] == [0.0, 1.0, None]
     assert view.heads[2].patterns[1] is None
     assert view.heads[2].patterns[0] is not None
+
+
+@pytest.mark.parametrize(
+    ("strategy", "recorded", "shown"),
+    [
+        ("entropy", (-0.75, -0.5, 0.0), (0.75, 0.5, 0.0)),
+        ("entropy", (0.5, 0.25, 0.75), (0.5, 0.25, 0.75)),  # a script that recorded what it measured
+        ("fisher", (-1.0, -2.0, 0.0), (-1.0, -2.0, 0.0)),
+    ],
+)
+def test_an_entropy_decision_shows_the_entropy(
+    tmp_path: Path, strategy: str, recorded: tuple[float, ...], shown: tuple[float, ...]
+) -> None:
+    decision = ev.HeadsPruned(
+        step=1, phase="pruning", cycle=1, heads=(HeadId(0, 0),), strategy=strategy, score=np.array([recorded]),
+        threshold=recorded[0],
+    )  # fmt: skip
+    start = ev.RunStarted(name="one", shape=(1, 3), config={})
+    with open_run(write_events(tmp_path / "run", [start, decision])) as run:
+        (one,) = pruning(run).decisions
+        (other,) = heads_history(snapshot(run), 10_000).decisions
+    for each in (one, other):
+        assert each.score is not None
+        assert (each.score[0].tolist(), each.threshold) == (list(shown), shown[0])

@@ -1,10 +1,10 @@
 /** What the head drawer says and draws about one head: pure functions from the history to sentences and lines. */
 import type { LineSpec } from '../charts/spec'
-import { asKnown } from '../model/decisions'
 import { signed, significant, whole } from '../model/format'
 import {
     headName,
     isThere,
+    highGoesFirst,
     rankedCriterion,
     ranksAmong,
     rankWords,
@@ -40,8 +40,7 @@ export function lossWords(before: number | null, after: number | null): string {
     return `loss ${significant(before, 4)} → ${significant(after, 4)} (${signed(after - before)})`
 }
 
-export function scoreAgainst(recorded: HeadDecision, at: number): string {
-    const decision = asKnown(recorded)
+export function scoreAgainst(decision: HeadDecision, at: number): string {
     const score = decision.score?.data[at]
     if (score === undefined) return ''
     const label = decision.score_label || 'score'
@@ -60,7 +59,7 @@ export function rankIn(decision: HeadDecision, at: number): string {
     let of = 0
     for (let each = 0; each < ranks.length; each++) of = Math.max(of, ranks[each]! + 1)
     const rank = ranks[at] ?? -1
-    return rankWords(rank >= 0 && asKnown(decision).highFirst ? of - 1 - rank : rank, of)
+    return rankWords(rank >= 0 && highGoesFirst(decision.strategy) ? of - 1 - rank : rank, of)
 }
 
 export function factsOf(decision: HeadDecision, at: number): string[] {

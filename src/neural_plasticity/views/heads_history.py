@@ -18,6 +18,7 @@ from neural_plasticity.record.snapshot import Place, Snapshot, snapshot
 from neural_plasticity.views import figures
 from neural_plasticity.views.analysis import criterion_order, label_of, unit_of
 from neural_plasticity.views.heads_at import changed, fitted
+from neural_plasticity.views.scores import as_known
 from neural_plasticity.views.story import decision_title
 
 SCORES = 600_000  # score values that a document holds, over all criteria and moments
@@ -211,6 +212,7 @@ def _decision(one: Recorded, shape: tuple[int, ...], whole: bool) -> HeadsDecisi
     if not whole:
         reasons = {head: reasons[head] for head in _concerned(event) if head in reasons}
     pruning = event if isinstance(event, HeadsPruned) else None
+    score, threshold = as_known(pruning) if pruning else (event.score, None)
 
     def grid(values: npt.NDArray[Any] | None, missing: Any) -> Any:
         if values is None or not whole or values.ndim != 2:
@@ -226,13 +228,13 @@ def _decision(one: Recorded, shape: tuple[int, ...], whole: bool) -> HeadsDecisi
         strategy=figures.clean(event.strategy),
         rule=figures.clean(event.rule),
         level=pruning.level if pruning else None,
-        threshold=pruning.threshold if pruning else None,
+        threshold=threshold,
         seed=pruning.seed if pruning else None,
         score_label=label_of(event.strategy) if event.strategy else "score",
         loss_before=event.loss_before,
         loss_after=event.loss_after,
         heads=np.array([HeadId(*head) for head in event.heads], np.int64).reshape(-1, 2),
-        score=grid(_float32(event.score) if event.score is not None else None, np.float32(np.nan)),
+        score=grid(None if score is None else _float32(score), np.float32(np.nan)),
         rank=grid(pruning.rank if pruning else None, np.int64(-1)),
         protected=grid(pruning.protected if pruning else None, np.bool_(False)),
         reasons=reasons,

@@ -14,6 +14,7 @@ from neural_plasticity.record.history import head_states
 from neural_plasticity.views import figures
 from neural_plasticity.views.analysis import label_of, unit_of
 from neural_plasticity.views.heads_at import changed, fitted
+from neural_plasticity.views.scores import as_known
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def pruning(run: Run, most_cells: int | None = None) -> Pruning:
 
 def _decision(event: HeadsPruned, chosen: BoolGrid, before: StateGrid) -> PruningDecision:
     shape = before.shape
-    score = event.score
+    score, threshold = as_known(event)
     usable = score is not None and score.ndim == 2 and score.size > 0
     strategy = figures.shorten(figures.clean(event.strategy), 40)
     kept = event.protected
@@ -98,7 +99,7 @@ def _decision(event: HeadsPruned, chosen: BoolGrid, before: StateGrid) -> Prunin
         score=fitted(score.astype(float), shape, np.float64(np.nan)) if usable and score is not None else None,
         score_label=label_of(event.strategy),
         score_unit=unit_of(event.strategy),
-        threshold=event.threshold,
+        threshold=threshold,
         chosen=chosen,
         protected=(
             fitted(kept.astype(bool), shape, np.bool_(False))
