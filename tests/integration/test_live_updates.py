@@ -11,8 +11,10 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -24,6 +26,7 @@ from neural_plasticity.render.page.live.server import LiveServer, serve_in_threa
 from tests.live_client import Picture, Stream, ask, recorded_points, same
 from tests.sample_run import SampleRun, write_events
 
+T = TypeVar("T")
 START = ev.RunStarted(name="live", shape=(2, 3), config={})
 
 
@@ -43,6 +46,12 @@ def until(condition: object, seconds: float = 20.0) -> None:
     while not condition() and time.monotonic() < end:  # type: ignore[operator]
         time.sleep(0.01)
     assert condition()  # type: ignore[operator]
+
+
+def played(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What it returns, in a thread of its own: the browser of other tests may have a loop going in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
 
 
 def follow(server: LiveServer, picture: Picture, last: int, run: str = "") -> None:
@@ -315,7 +324,7 @@ def test_who_reads_too_slowly_starts_afresh_and_costs_no_memory() -> None:
         client.close()
         return b"".join([message async for message in client.messages()]).split(b";")[:-1]
 
-    messages = asyncio.run(read())
+    messages = played(read())
     assert messages[0] == b"afresh"
     assert messages[-1] == b"%d" % (10 * MOST_WAITING - 1)
     assert [int(one) for one in messages[1:]] == list(range(10 * MOST_WAITING - len(messages) + 1, 10 * MOST_WAITING))
@@ -325,4 +334,4 @@ def test_a_silent_stream_has_a_heartbeat() -> None:
     async def first() -> bytes:
         return await anext(Client().messages(heartbeat=0.01))
 
-    assert asyncio.run(first()) == HEARTBEAT
+    assert played(first()) == HEARTBEAT
