@@ -230,9 +230,10 @@ export class RunModel {
                 const now = [...this.wanted].filter((name) => this.doc.watched(name))
                 if (!now.length) return
                 for (const name of now) this.wanted.delete(name)
+                const next = performance.now() + FETCH_EVERY
                 await this.fetch(now).catch(() => now.forEach((name) => this.wanted.add(name)))
                 this.meanwhile = []
-                await new Promise((done) => setTimeout(done, FETCH_EVERY))
+                await new Promise((done) => setTimeout(done, Math.max(next - performance.now(), 0)))
             }
         } finally {
             this.fetching = false
