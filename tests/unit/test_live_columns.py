@@ -6,12 +6,14 @@ import math
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neural_plasticity import events as ev
 from neural_plasticity.record import RecordWriter, annotate, open_run
+from neural_plasticity.record.snapshot import snapshot
 from neural_plasticity.render.page.live.columns import Columns, LiveSnapshot
 from neural_plasticity.render.page.live.updates import Place
 from tests.live_client import recorded_points, same
@@ -40,10 +42,13 @@ def test_columns_read_on_are_those_read_at_once(portions: list[list[tuple[int, d
                     writer.append(START)
                 else:
                     writer.append_many(ev.StepMetrics(step=step, metrics=metrics) for step, metrics in portion)
+                    writer.append(ev.HeadScores(step=len(portion), scores={"entropy": np.zeros((2, 3))}))
                 now = LiveSnapshot(run, run.last_seq, columns)
                 assert now.metrics() == run.metrics()
                 assert same(recorded_points(now), recorded_points(run))
                 assert now.count(attempt="all") == now.last_seq
+                for kind in (ev.HeadScores, ev.RunStarted):
+                    assert now.places(kind) == snapshot(run).places(kind)
         writer.close()
 
 

@@ -135,15 +135,16 @@ class Snapshot(Run):
 
     def places(self, kind: type[Event], attempt: AttemptChoice = "latest") -> tuple[Place, ...]:
         """Where events of one kind stand, in order, their content unread."""
+        if (kind.kind, attempt) not in self._places:  # scores are found by looking through everything
+            self._places[kind.kind, attempt] = self._places_in(kind, self._spans(attempt))
+        return self._places[kind.kind, attempt]
+
+    def _places_in(self, kind: type[Event], spans: Iterable[Span]) -> tuple[Place, ...]:
         sql = (
             "SELECT seq, attempt, time, step, phase, cycle FROM recorded "
             f"WHERE {of_kind(kind.kind)} AND seq BETWEEN ? AND ? ORDER BY seq"
         )
-        if (kind.kind, attempt) not in self._places:  # scores are found by looking through everything
-            self._places[kind.kind, attempt] = tuple(
-                Place(*row) for low, high in self._spans(attempt) for row in self._query(sql, (kind.kind, low, high))
-            )
-        return self._places[kind.kind, attempt]
+        return tuple(Place(*row) for low, high in spans for row in self._query(sql, (kind.kind, low, high)))
 
     def ends(self, kind: type[Event]) -> tuple[int, ...]:
         """Steps of the first and the last event of one kind in the history; none, where there is none."""

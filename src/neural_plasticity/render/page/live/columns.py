@@ -1,4 +1,4 @@
-"""Metric columns kept in memory and read on from where they end, so that no request reads a million rows again."""
+"""Metric columns, and where events stand, kept in memory and read on: no request reads a million rows again."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neural_plasticity.events import Event
 from neural_plasticity.record import Run
 from neural_plasticity.record.columns import stretches
-from neural_plasticity.record.snapshot import Snapshot
+from neural_plasticity.record.snapshot import Place, Snapshot
 from neural_plasticity.record.spans import AttemptChoice, Span
 
 Steps = npt.NDArray[np.int64]
@@ -68,6 +69,7 @@ class Columns:
         self._names: tuple[str, ...] = ()
         self._through = 0
         self._counted = self._counted_through = 0
+        self._places: dict[str, tuple[int, tuple[Place, ...]]] = {}  # kind -> through which event, and where
 
     def names(self, now: LiveSnapshot) -> tuple[str, ...]:
         """Names of the metrics that have values, in the record's order."""
@@ -92,6 +94,14 @@ class Columns:
             self._read_on(now, [name for name in wanted if self._columns[name].through == through], through)
         return {name: self._columns[name].read() for name in wanted}
 
+    def places(self, now: LiveSnapshot, kind: type[Event]) -> tuple[Place, ...]:
+        """Where events of one kind stand in the history."""
+        self._follow(now)
+        through, known = self._places.get(kind.kind, (0, ()))
+        known += now.places_in(kind, [(max(low, through + 1), high) for low, high in now.spans()])
+        self._places[kind.kind] = now.last_seq, known
+        return known
+
     def count(self, now: LiveSnapshot) -> int:
         """How many events there are, of any kind and attempt."""
         self._counted += now.count_after(self._counted_through)
@@ -112,7 +122,7 @@ class Columns:
         spans = now.spans()
         history = (*spans[:-1], *((low, 0) for low, _ in spans[-1:]))  # the last span only grows
         if history != self._history:
-            self._columns, self._used, self._names, self._through = {}, set(), (), 0
+            self._columns, self._used, self._names, self._through, self._places = {}, set(), (), 0, {}
             self._history = history
 
 
@@ -137,6 +147,14 @@ class LiveSnapshot(Snapshot):
     def count_after(self, seq: int) -> int:
         """How many of any kind and attempt have come after number ``seq``."""
         return int(self._query("SELECT count(*) FROM recorded WHERE seq BETWEEN ? AND ?", (seq + 1, self._now))[0][0])
+
+    def places(self, kind: type[Event], attempt: AttemptChoice = "latest") -> tuple[Place, ...]:
+        """Where events of one kind stand, in order, their content unread."""
+        return self._columns.places(self, kind) if attempt == "latest" else super().places(kind, attempt)
+
+    def places_in(self, kind: type[Event], spans: Sequence[Span]) -> tuple[Place, ...]:
+        """Where events of one kind stand in these ranges of event numbers."""
+        return self._places_in(kind, [(low, high) for low, high in spans if low <= high])
 
     def query(self, sql: str, arguments: tuple[Any, ...] = ()) -> list[Any]:
         """Rows of the record."""
