@@ -64,6 +64,31 @@ export function prepare(canvas: HTMLCanvasElement, width: number, height: number
 }
 export const screenScale = (): number => Math.min(globalThis.devicePixelRatio || 1, 3)
 
+const tiles = new Map<string, HTMLCanvasElement>()
+
+/** One square of the pattern, made once for each look of it. */
+function hatched(ink: Ink, side: number, line: number): HTMLCanvasElement | null {
+    const look = [ink.faint, ink.hatch, side, line].join()
+    const known = tiles.get(look)
+    if (known) return known
+    const tile = document.createElement('canvas')
+    tile.width = tile.height = side
+    const brush = tile.getContext('2d')
+    if (!brush) return null
+    brush.fillStyle = ink.faint
+    brush.fillRect(0, 0, side, side)
+    brush.strokeStyle = ink.hatch
+    brush.lineWidth = line
+    brush.beginPath()
+    for (const shift of [-side, 0, side]) {
+        brush.moveTo(shift, side)
+        brush.lineTo(shift + side, 0)
+    }
+    brush.stroke()
+    tiles.set(look, tile)
+    return tile
+}
+
 /** Diagonal lines on a pale ground: what is pruned, whatever the colours. */
 export function hatch(
     context: CanvasRenderingContext2D,
@@ -72,21 +97,8 @@ export function hatch(
     line = 1,
 ): CanvasPattern | string {
     const scale = context.getTransform().a || 1
-    const side = Math.round(size * scale)
-    const tile = document.createElement('canvas')
-    tile.width = tile.height = side
-    const brush = tile.getContext('2d')
-    if (!brush) return ink.faint
-    brush.fillStyle = ink.faint
-    brush.fillRect(0, 0, side, side)
-    brush.strokeStyle = ink.hatch
-    brush.lineWidth = line * scale
-    brush.beginPath()
-    for (const shift of [-side, 0, side]) {
-        brush.moveTo(shift, side)
-        brush.lineTo(shift + side, 0)
-    }
-    brush.stroke()
+    const tile = hatched(ink, Math.round(size * scale), line * scale)
+    if (!tile) return ink.faint
     const pattern = context.createPattern(tile, 'repeat')
     pattern?.setTransform(new DOMMatrix().scale(1 / scale))
     return pattern ?? ink.faint
