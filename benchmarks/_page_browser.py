@@ -132,9 +132,13 @@ async def scrub(chromium: Browser, path: Path, moves: int) -> Trace:
         y, left, width = box["y"] + box["height"] / 2, box["x"] + 2, box["width"] - 4
         await page.mouse.move(left + width, y)
         await page.mouse.down()
+        # Not by `page.mouse`: while a button is held, that runs scripts of its own in the page with every move.
+        session = await page.context.new_cdp_session(page)
+        held = {"type": "mouseMoved", "button": "left", "buttons": 1, "y": y}
+        shares = [abs(1 - 2 * number / (moves - 1)) for number in range(moves)]  # 1 ... 0 ... 1
+        move = partial(session.send, "Input.dispatchMouseEvent")
         async with traced(page) as trace:
-            shares = [abs(1 - 2 * number / (moves - 1)) for number in range(moves)]  # 1 ... 0 ... 1
-            await _at_sixty([partial(page.mouse.move, left + width * share, y) for share in shares])
+            await _at_sixty([partial(move, {**held, "x": left + width * share}) for share in shares])
         await page.mouse.up()
         return trace
 
@@ -144,7 +148,7 @@ async def zoom(chromium: Browser, path: Path, turns: int) -> Trace:
     async with opened(chromium, f"{path.as_uri()}#head={HEAD}") as page:
         box = await _box(page.get_by_role("slider", name="Loss: step of the cursor").first)
         await page.keyboard.down("Control")  # without it the wheel scrolls the page
-        acts: list[Callable[[], Awaitable[None]]] = []
+        acts: list[Callable[[], Awaitable[object]]] = []
         for number in range(turns):
             part, place = divmod(number, 24)
             if place == 0:
@@ -165,7 +169,7 @@ async def _box(found: Locator) -> FloatRect:
     return box
 
 
-async def _at_sixty(acts: list[Callable[[], Awaitable[None]]]) -> None:
+async def _at_sixty(acts: list[Callable[[], Awaitable[object]]]) -> None:
     """Input as a hand gives it, sixty times a second, whether the page has dealt with the last one or not."""
     clock, running = asyncio.get_running_loop(), []
     start = clock.time()
