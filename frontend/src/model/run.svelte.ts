@@ -1,5 +1,4 @@
 /** The state that everything on the page hangs on: the document, one time cursor, one selected head, one panel. */
-import { untrack } from 'svelte'
 import { whenDrawn } from '../charts/schedule'
 import type { Connection, Source } from '../sources/source'
 import { STEPS, timeAxis, type Axis } from './clock'
@@ -15,7 +14,6 @@ export type Window = [number, number]
 
 const PUBLISH_EVERY = 200 // milliseconds: how often arriving points are drawn
 const FETCH_EVERY = 500
-const TELL_EVERY = 80 // milliseconds: figures that change faster cannot be read, and each change is laid out again
 type Clock = Curves['clock']
 const NO_CLOCK: Clock = {
     steps: { data: new Int32Array(), shape: [0] },
@@ -51,16 +49,6 @@ export class RunModel {
     readonly first = $derived(this.doc.timeline?.first ?? 0)
     readonly last = $derived(Math.max(this.doc.timeline?.last ?? 0, this.newest))
     readonly step = $derived(Math.min(Math.max(this.cursor ?? this.last, this.first), this.last))
-    /** The step that words and figures are about: `step`, at a pace that can be read while the cursor moves. */
-    told = $state(0)
-    private toldAt = 0
-    private telling: ReturnType<typeof setTimeout> | undefined
-    private readonly tellings = $effect.root(() => {
-        $effect(() => {
-            void this.step
-            untrack(() => this.tellSoon())
-        })
-    })
     readonly window: Window = $derived(this.zoom ?? [this.first, this.last])
     private readonly clock = $derived(this.doc.curves?.clock)
     readonly time: Axis = $derived(
@@ -103,21 +91,7 @@ export class RunModel {
 
     close(): void {
         this.stop?.()
-        this.tellings()
-        clearTimeout(this.telling)
         clearTimeout(this.publishing)
-    }
-
-    private tellSoon(): void {
-        if (this.telling !== undefined) return
-        const wait = this.toldAt + TELL_EVERY - performance.now()
-        const tell = () => {
-            this.telling = undefined
-            this.toldAt = performance.now()
-            this.told = this.step
-        }
-        if (wait <= 0) tell()
-        else this.telling = setTimeout(tell, wait)
     }
 
     /** Moves the cursor; the last step is where it follows the newest one. */
