@@ -16,7 +16,7 @@ import numpy.typing as npt
 from neural_plasticity.heads import FloatGrid, HeadId
 
 Phase = str  # one of PHASES, or a user's own name
-PHASES: tuple[Phase, ...] = ("warmup", "analysis", "pruning", "fine-tuning", "evaluation")
+PHASES: tuple[Phase, ...] = ("warmup", "analysis", "pruning", "fine-tuning", "growth", "evaluation")
 _SPELLINGS = {"finetuning": "fine-tuning", "fine_tuning": "fine-tuning", "warm-up": "warmup", "warm_up": "warmup"}
 
 RunState = Literal["running", "finished", "stopped", "failed"]

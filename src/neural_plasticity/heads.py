@@ -73,6 +73,11 @@ def head_ids(values: Iterable[Any], shape: tuple[int, int] | None = None) -> tup
     return found
 
 
+def named(head: HeadId, incarnation: int = 1) -> str:
+    """``L3H7``, and ``L3H7#2`` in its second life: after it was pruned and came back once."""
+    return str(head) if incarnation <= 1 else f"{head}#{incarnation}"
+
+
 def grid_of(heads: Iterable[HeadId], shape: tuple[int, int]) -> BoolGrid:
     """(layers, heads) grid that is True at ``heads``."""
     grid = np.zeros(shape, dtype=bool)

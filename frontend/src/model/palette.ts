@@ -5,6 +5,7 @@ export const PHASES: Record<string, string> = {
     analysis: '#56B4E9',
     pruning: '#D55E00',
     'fine-tuning': '#009E73',
+    growth: '#F0E442',
     evaluation: '#CC79A7',
 }
 export const OTHER_PHASE = '#8C8C8C'

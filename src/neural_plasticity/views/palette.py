@@ -17,6 +17,7 @@ PHASE_COLOURS = MappingProxyType(
         "analysis": "#56B4E9",
         "pruning": "#D55E00",
         "fine-tuning": "#009E73",
+        "growth": "#F0E442",
         "evaluation": "#CC79A7",
     }
 )

@@ -31,7 +31,7 @@ GLYPHS = {"pruned": "v", "regrown": "^", "added": "P", "stable": "D"}
 # In grey the colours of these are alike; the two phases that are mostly wide differ in lightness and stay plain.
 _HATCHES = {"analysis": "....", "pruning": "////", "evaluation": "xxxx"}
 _OWN_HATCHES = ("", "////", "\\\\\\\\", "....", "xxxx", "----")
-_SHORT = {"warmup": "warm", "analysis": "an.", "pruning": "pr.", "fine-tuning": "tune", "evaluation": "eval"}
+_SHORT = {"warmup": "warm", "analysis": "an.", "pruning": "pr.", "fine-tuning": "tune", "growth": "grow", "evaluation": "eval"}
 _GAP = 0.08  # inches between two labels
 
 
