@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from neural_plasticity.heads import FloatGrid, HeadId
+from neural_plasticity.heads import FloatGrid, HeadId, StateGrid
 
 Phase = str  # one of PHASES, or a user's own name
 PHASES: tuple[Phase, ...] = ("warmup", "analysis", "pruning", "fine-tuning", "growth", "evaluation")
@@ -170,6 +170,42 @@ class HeadsGrown(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CycleJudged(Event):
+    """Whether a cycle's model is still good enough, on validation text: ``--cycles auto`` goes on while it is.
+
+    ``log_ratio`` is the mean loss of the pruned model minus the control's, which is ln(perplexity / the control's),
+    with its 95 % interval; ``inside`` when the interval's upper end is at most ``budget``, ln(1 + allowed increase).
+    """
+
+    kind: ClassVar[str] = "cycle_judged"
+    log_ratio: float
+    log_ratio_low: float
+    log_ratio_high: float
+    budget: float
+    inside: bool
+    sparsity: float
+    perplexity: float
+    control_perplexity: float
+    sequences: int
+    documents: int = 0  # that the sequences come from, and that were resampled; 0: sequences were
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateRestored(Event):
+    """The model was put back to where it was at the end of ``to_cycle`` (0: before any pruning), at ``to_step``.
+
+    ``states`` (layers, heads) of `HeadState` as they are from now on.
+    """
+
+    kind: ClassVar[str] = "state_restored"
+    to_cycle: int
+    to_step: int
+    states: StateGrid
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TextSample(Event):
     """Generated text; ``model`` is ``baseline``, ``current``, ``pruned`` or ``control``."""
 
@@ -185,15 +221,18 @@ class TextSample(Event):
 class AttentionMaps(Event):
     """Attention patterns of one prompt: ``maps`` (layers, heads, T, T), NaN where a head is pruned, never zeros.
 
-    With ``heads`` only those were looked at, and ``maps`` is (len(heads), T, T).
+    With ``heads`` only those were looked at, and ``maps`` is (len(heads), T, T). ``error``: how far a value may be from
+    what was measured, because it was rounded before it was recorded.
     """
 
     kind: ClassVar[str] = "attention_maps"
+    version: ClassVar[int] = 2  # 2: error
     prompt: str
     tokens: tuple[str, ...]
     maps: npt.NDArray[np.floating[Any]]
     model: str = "current"
     heads: tuple[HeadId, ...] = ()
+    error: float = 0.0
 
     @property
     def all_heads(self) -> bool:
@@ -212,13 +251,21 @@ class AttentionMaps(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Embedding(Event):
-    """Points in an embedding space: ``vectors`` (points, dimensions) with one label each."""
+    """Points in an embedding space: ``vectors`` (points, dimensions) with one label each.
+
+    With ``layers`` they are the same points at several depths, and ``vectors`` is (layers, points, dimensions): layer 3
+    is what leaves the layer with that number, −1 what enters the first one. ``groups``: which text each point is of.
+    """
 
     kind: ClassVar[str] = "embedding"
+    version: ClassVar[int] = 2  # 2: layers, groups, model
     name: str
     vectors: npt.NDArray[np.floating[Any]]
     labels: tuple[str, ...] = ()
     layer: int | None = None
+    layers: tuple[int, ...] = ()
+    groups: tuple[str, ...] = ()
+    model: str = "current"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,7 +301,7 @@ EVENT_TYPES: Mapping[str, type[Event]] = {
     cls.kind: cls
     for cls in (
         RunStarted, RunEnded, PhaseStarted, PhaseEnded, StepMetrics, Progress, Stabilised, HeadScores, HeadsPruned,
-        HeadsGrown, TextSample, AttentionMaps, Embedding, Evaluation, LogLine,
+        HeadsGrown, CycleJudged, StateRestored, TextSample, AttentionMaps, Embedding, Evaluation, LogLine,
         Annotation,
     )
 }  # fmt: skip
