@@ -40,6 +40,19 @@ class RunConfig:
     """Warm-up ends when the loss is stable, at the latest after this many steps."""
     fine_tuning_steps: int = 150
     """Training steps after each pruning."""
+    growth: bool = False
+    """After each fine-tuning, bring pruned heads back where the evidence says so. Heads that an earlier cycle pruned
+    are tried when their benefit at gate 0, -dL/dgate on validation text, is above zero (95 % interval). One comes back
+    if switching it on lowers the loss of further validation text (interval corrected for the number tried), by at
+    least what the weakest active heads are worth by ablation. Every considered head gets its reason."""
+    growth_budget: float = 0.5
+    """With --growth: at most this fraction of the heads that the cycle pruned comes back, best gain first. Less than 1,
+    so that every cycle leaves fewer heads."""
+    growth_steps: int | None = None
+    """Training steps of each growth phase, whatever came back, so that runs stay comparable. Default: a third of
+    --fine_tuning_steps."""
+    growth_ramp_steps: int | None = None
+    """The gate of a head that comes back rises from 0 to 1 over this many of the growth steps. Default: half."""
     control: bool = False
     """Also train an unpruned control for as many steps on the same batches (doubles the fine-tuning time)."""
     batch_size: int = 8
@@ -102,6 +115,21 @@ class RunConfig:
         return max(len(self.pruning_strategy.split(",")), len(self.pruning_level.split(",")))
 
     @property
+    def grows(self) -> bool:
+        """Whether each cycle has a growth phase."""
+        return self.growth
+
+    @property
+    def steps_of_growth(self) -> int:
+        """Training steps of one growth phase."""
+        return max(1, self.fine_tuning_steps // 3) if self.growth_steps is None else self.growth_steps
+
+    @property
+    def steps_of_ramp(self) -> int:
+        """Steps over which a returning head's gate rises."""
+        return max(1, self.steps_of_growth // 2) if self.growth_ramp_steps is None else self.growth_ramp_steps
+
+    @property
     def tag_list(self) -> tuple[str, ...]:
         return tuple(tag.strip() for tag in (self.tags or "").split(",") if tag.strip())
 
@@ -139,7 +167,33 @@ class RunConfig:
             if not 0 < value < 1:
                 raise ConfigError(f"--{flag} {value}: expected a number between 0 and 1, both excluded.")
         _ = self.strategies, self.levels
+        self._check_growth()
         return self
+
+    def _check_growth(self) -> None:
+        """ConfigError when the growth options cannot be, or would do nothing."""
+        for flag, value, default, on in (
+            ("growth_budget", self.growth_budget, 0.5, self.growth),
+            ("growth_steps", self.growth_steps, None, self.grows),
+            ("growth_ramp_steps", self.growth_ramp_steps, None, self.grows),
+        ):
+            if value != default and not on:
+                raise ConfigError(f"--{flag} {value}: does nothing without --growth; give it too, or leave this out.")
+        if not 0 < self.growth_budget < 1:
+            raise ConfigError(
+                f"--growth_budget {self.growth_budget:g}: expected a fraction of the heads that a cycle prunes, "
+                "between 0 and 1, excluded."
+            )
+        if self.grows and self.steps_of_ramp > self.steps_of_growth:
+            raise ConfigError(
+                f"--growth_ramp_steps {self.steps_of_ramp}: the growth phase has {self.steps_of_growth} steps "
+                "(--growth_steps), and the gate has to be all the way up at its end."
+            )
+        if self.growth and self.cycle_count < 2:
+            raise ConfigError(
+                "--growth with one cycle: nothing could come back, since no head returns in the cycle that pruned it; "
+                "give --cycles 2 or more."
+            )
 
 
 _MINIMA: Mapping[str, int] = {
@@ -147,6 +201,8 @@ _MINIMA: Mapping[str, int] = {
     "min_heads_per_layer": 0,
     "warmup_steps": 1,
     "fine_tuning_steps": 0,
+    "growth_steps": 1,
+    "growth_ramp_steps": 1,
     "batch_size": 1,
     "sequence_length": 8,
     "stabilisation_window": 8,

@@ -18,9 +18,11 @@ class Stage(NamedTuple):
     cycle: int
 
 
-def stages(cycles: int) -> tuple[Stage, ...]:
-    """Warm-up and the baseline's evaluation, then every cycle's analysis, pruning, fine-tuning and evaluation."""
-    per_cycle: tuple[Phase, ...] = ("analysis", "pruning", "fine-tuning", "evaluation")
+def stages(cycles: int, grows: bool = False) -> tuple[Stage, ...]:
+    """Warm-up and the baseline's evaluation; then every cycle's analysis, pruning, fine-tuning, growth if it
+    ``grows``, and evaluation."""
+    growth: tuple[Phase, ...] = ("growth",) if grows else ()
+    per_cycle: tuple[Phase, ...] = ("analysis", "pruning", "fine-tuning", *growth, "evaluation")
     return (
         Stage("warmup", 0),
         Stage("evaluation", 0),
@@ -35,13 +37,25 @@ def planned_work(stage: Stage, config: RunConfig, ablation_passes: int) -> float
         case "warmup":
             return 3.0 * config.warmup_steps * config.batch_size + VALIDATION_WORK
         case "fine-tuning":
-            return 3.0 * config.fine_tuning_steps * config.batch_size * (2 if config.control else 1) + VALIDATION_WORK
+            return training_work(config, config.fine_tuning_steps)
+        case "growth":
+            return training_work(config, config.steps_of_growth) + growth_measuring(config)
         case "analysis":
             return config.score_sequences * (PASS_WORK + ablation_passes)
         case "pruning":
             return 2.0 * WATCHED_SEQUENCES
         case _:
             return evaluation + GENERATION_WORK
+
+
+def training_work(config: RunConfig, steps: int) -> float:
+    """``steps`` of training after pruning, the control's among them, and the looks at validation text."""
+    return 3.0 * steps * config.batch_size * (2 if config.control else 1) + VALIDATION_WORK
+
+
+def growth_measuring(config: RunConfig) -> float:
+    """The pass over pruned heads and the forwards that try the best of them; how many pass is not known before."""
+    return config.score_sequences * (PASS_WORK + GROWTH_TRIALS) if config.growth else 0.0
 
 
 WATCHED_SEQUENCES = 16
@@ -54,6 +68,9 @@ VALIDATION_WORK = float(VALIDATIONS * WATCHED_SEQUENCES)
 
 PASS_WORK = 4.0
 """The one pass that gives most criteria: a forward, a backward, and what watching costs."""
+
+GROWTH_TRIALS = 12
+"""Forwards per sequence of a growth phase's trials: the model as it is, its weakest heads off, a few heads on."""
 
 GENERATION_WORK = 60.0
 """Text samples, attention maps and speed of one evaluation, in the same unit; measured on the built-in model."""
