@@ -14,7 +14,7 @@ from neural_plasticity.record import open_run
 from neural_plasticity.render.page.document import document
 from tests.sample_run import SampleRun, write_events
 
-TYPES = Path(__file__).resolve().parents[2] / "frontend" / "src" / "model" / "types.ts"
+MODEL = Path(__file__).resolve().parents[2] / "frontend" / "src" / "model"
 
 
 def interfaces(source: str) -> dict[str, dict[str, str]]:
@@ -67,7 +67,8 @@ def sections(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_the_types_are_the_view_models_fields(sections: dict[str, Any]) -> None:
-    known = interfaces(TYPES.read_text(encoding="utf-8"))
+    source = "\n".join(path.read_text(encoding="utf-8") for path in sorted(MODEL.glob("types*.ts")))
+    known = interfaces(source)
     assert set(known["Doc"]) == set(sections)
     differences = [
         line for name, view in sections.items() for line in _differences(view, known["Doc"][name], known, name)

@@ -1,6 +1,6 @@
 /** Cycles as a table and as charts across cycles. */
 import type { Line, LineSpec } from '../charts/spec'
-import { duration, percent, perplexity, plain, signed } from './format'
+import { percent, perplexity, plain, signed } from './format'
 import { MODELS } from './palette'
 import { interval, measured, recoveredShare, signedInterval } from './story'
 import type { Column } from './table'
@@ -16,17 +16,19 @@ const figure = (
     of: (one: Cycle) => Measured | null,
     kind: 'perplexity' | 'difference',
     title: string,
+    name = label,
 ): Column<Cycle> => ({
     key,
     label,
     title,
+    name,
     number: true,
     value: (one) => of(one)?.value,
     text: (one) => measured(of(one), kind === 'perplexity' ? perplexity : signed),
     note: (one) => (kind === 'perplexity' ? interval(of(one), perplexity) : signedInterval(of(one))),
-    more: ends(label, of),
+    more: ends(name, of),
 })
-const number = (
+export const number = (
     key: string,
     label: string,
     value: (one: Cycle) => number | null | undefined,
@@ -43,13 +45,20 @@ const number = (
     ...(name && { name }),
 })
 
-const whole = (value: number | null | undefined) => plain(value, 0)
-const all: Column<Cycle>[] = [
+export const whole = (value: number | null | undefined) => plain(value, 0)
+const outcome: Column<Cycle>[] = [
     { key: 'cycle', label: 'Cycle', value: (one) => one.cycle, text: (one) => `Cycle ${one.cycle}` },
-    { key: 'strategy', label: 'Strategy', value: (one) => one.strategy, foreign: true },
-    number('level', 'Level', (one) => one.level, percent, 'Share of the active heads that the cycle prunes'),
+    {
+        key: 'strategy',
+        label: 'Strategy',
+        value: (one) => one.strategy,
+        note: (one) => (one.level === null ? '' : `level ${percent(one.level)}`),
+        title: 'Strategy, and the share of the active heads that the cycle prunes',
+        more: [['Level', (one) => one.level]],
+        foreign: true,
+    },
     number('pruned', 'Pruned', (one) => one.pruned, whole),
-    number('grown', 'Grown', (one) => one.grown, whole),
+    number('grown', 'Grown', (one) => one.grown, whole, 'Heads that came back or were added'),
     number('left', 'Heads left', (one) => one.heads_left, whole),
     number(
         'sparsity',
@@ -90,40 +99,33 @@ const all: Column<Cycle>[] = [
     ),
     figure(
         'control',
-        'Control',
+        'Control’s',
         (one) => one.control_perplexity,
         'perplexity',
-        'Perplexity of the unpruned model trained as long',
+        'Test perplexity of the unpruned model trained as long',
+        'Control’s test perplexity',
     ),
     figure(
         'impact',
-        'Loss against baseline',
+        'Loss − baseline’s',
         (one) => one.impact,
         'difference',
         'Test loss against the baseline, paired, 95 % interval',
+        'Test loss against baseline',
     ),
     figure(
         'to_control',
-        'Loss against control',
+        '− control’s',
         (one) => one.impact_on_control,
         'difference',
         'Test loss against the control, paired, 95 % interval',
+        'Test loss against control',
     ),
-    number('steps', 'Steps', (one) => one.training?.steps, whole, 'Steps of fine-tuning'),
-    number(
-        'to_90',
-        'Steps to 90 %',
-        (one) => one.training?.steps_to_90,
-        whole,
-        'Steps until the smoothed training loss had come 90 % of its way down',
-    ),
-    number('speed', 'Tokens/s', (one) => one.training?.tokens_per_second, whole, 'Median while fine-tuning'),
-    number('seconds', 'Time', (one) => one.seconds, duration, 'All phases of the cycle'),
 ]
 
-/** The columns in which some cycle has a figure. */
-export const cycleColumns = (cycles: Cycle[]): Column<Cycle>[] =>
-    all.filter(
+/** The columns in which some cycle has a figure; the cycle itself is always there. */
+export const filled = (columns: Column<Cycle>[], cycles: Cycle[]): Column<Cycle>[] =>
+    columns.filter(
         ({ key, value }) =>
             key === 'cycle' ||
             cycles.some((one) => {
@@ -133,6 +135,8 @@ export const cycleColumns = (cycles: Cycle[]): Column<Cycle>[] =>
                 )
             }),
     )
+/** What went, what it cost, what came back. */
+export const cycleColumns = (cycles: Cycle[]): Column<Cycle>[] => filled(outcome, cycles)
 
 function acrossCycles(
     cycles: Cycle[],

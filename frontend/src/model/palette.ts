@@ -22,6 +22,7 @@ export const MARKS: Record<string, string> = {
     pruned: '#B34700',
     regrown: '#00664B',
     added: ADDED,
+    restored: '#8A1C5A',
     stable: '#6A3D9A',
 }
 export const CIVIDIS = [

@@ -16,6 +16,7 @@ const NAMES: SectionName[] = [
     'cycles',
     'attention',
     'growth',
+    'embeddings',
     'samples',
     'settings',
     'log',

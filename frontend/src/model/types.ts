@@ -1,4 +1,7 @@
 /** What the page shows: the sections of a document, field by field as the Python view models have them. */
+import type { AttentionEvolution, Cycles, Embeddings, Growth } from './types-evolution'
+
+export type * from './types-evolution'
 
 export interface Packed<T extends TypedArray = TypedArray> {
     data: T
@@ -23,6 +26,7 @@ export interface Doc {
     cycles: Cycles
     attention: AttentionEvolution
     growth: Growth
+    embeddings: Embeddings
     samples: AllSamples
     settings: Setting[]
     log: Log
@@ -255,78 +259,6 @@ export interface EvaluationView {
     bars: Bars[]
     table: ResultsTable
     texts: { models: string[]; rows: { prompt: string; texts: (string | null)[] }[] }
-    empty: string | null
-}
-export interface Measured {
-    value: number
-    low: number | null
-    high: number | null
-}
-export interface Cycle {
-    cycle: number
-    strategy: string
-    level: number | null
-    pruned: number
-    grown: number
-    heads_left: number
-    sparsity: number
-    loss_before: number | null
-    loss_pruned: number | null
-    loss_after: number | null
-    training: {
-        steps: number
-        seconds: number
-        best_loss: number | null
-        best_step: number | null
-        tokens_per_second: number | null
-        learning_rate: number | null
-        loss_per_100_steps: number | null
-        steps_to_90?: number | null
-    } | null
-    perplexity: Measured | null
-    control_perplexity: Measured | null
-    impact: Measured | null
-    impact_on_control: Measured | null
-    seconds: number
-}
-export interface Cycles {
-    cycles: Cycle[]
-    baseline: Measured | null
-    pruned_in: Integers
-    states: Packed<Int8Array>
-    empty: string | null
-}
-export interface AttentionTake {
-    step: number
-    cycle: number
-    phase: string
-    model: string
-    heads: Integers // (k, 2)
-    maps: Bytes // (k, T, T): 0 to 254 for 0 to 1, 255 where there is no pattern
-    error: number // largest difference that the packing made
-    drift?: Floats // (k) Jensen-Shannon divergence in bits to the prompt's first take that has the head; NaN: no pattern
-}
-export interface AttentionEvolution {
-    prompts: { prompt: string; tokens: string[]; takes: AttentionTake[] }[]
-    thinned: string | null
-    empty: string | null
-}
-export interface Growth {
-    returns: {
-        step: number
-        cycle: number
-        origin: 'regrown' | 'added'
-        layer: number
-        head: number
-        strategy: string
-        reason: string
-        score: number | null
-        loss_before: number | null
-        loss_after: number | null
-        pruned_step: number | null
-        pruned_again_step: number | null
-    }[]
-    lasting?: number // how many of them are active at the end
     empty: string | null
 }
 export interface AllSamples {

@@ -1,0 +1,113 @@
+/** Sections that tell how a model changes over its cycles, field by field as the Python view models have them. */
+import type { Bytes, Floats, Integers, Packed } from './types'
+
+export interface Measured {
+    value: number
+    low: number | null
+    high: number | null
+}
+export interface Cycle {
+    cycle: number
+    strategy: string
+    level: number | null
+    pruned: number
+    grown: number
+    heads_left: number
+    sparsity: number
+    loss_before: number | null
+    loss_pruned: number | null
+    loss_after: number | null
+    training: {
+        steps: number
+        seconds: number
+        best_loss: number | null
+        best_step: number | null
+        tokens_per_second: number | null
+        learning_rate: number | null
+        loss_per_100_steps: number | null
+        steps_to_90?: number | null
+    } | null
+    perplexity: Measured | null
+    control_perplexity: Measured | null
+    impact: Measured | null
+    impact_on_control: Measured | null
+    seconds: number
+}
+export interface Cycles {
+    cycles: Cycle[]
+    baseline: Measured | null
+    pruned_in: Integers
+    states: Packed<Int8Array>
+    empty: string | null
+}
+export interface AttentionTake {
+    step: number
+    cycle: number
+    phase: string
+    model: string
+    heads: Integers // (k, 2)
+    maps: Bytes // (k, T, T): 0 to 254 for 0 to 1, 255 where there is no pattern
+    error: number // largest difference that the packing made
+    drift?: Floats // (k) Jensen-Shannon divergence in bits to the prompt's first take that has the head; NaN: no pattern
+}
+export interface AttentionEvolution {
+    prompts: { prompt: string; tokens: string[]; takes: AttentionTake[] }[]
+    thinned: string | null
+    empty: string | null
+}
+export interface Growth {
+    returns: {
+        step: number
+        cycle: number
+        origin: 'regrown' | 'added'
+        layer: number
+        head: number
+        strategy: string
+        reason: string
+        score: number | null
+        loss_before: number | null
+        loss_after: number | null
+        pruned_step: number | null
+        pruned_again_step: number | null
+    }[]
+    lasting?: number // how many of them are active at the end
+    empty: string | null
+}
+
+/** How far a model's space is from the baseline's, (moments, layers); NaN: not recorded. */
+export interface SpaceDrift {
+    model: string
+    procrustes_residual: Floats // 0 the same up to rotation and scale
+    neighbour_overlap: Floats // share of nearest neighbours kept
+    linear_cka: Floats // debiased, 1 the same
+}
+export interface PointMover {
+    layer: number // place in the space's layers
+    point: number
+    moved: number // from its baseline place, in units of the baseline points' spread
+    moved_in_control: number | null
+}
+export interface Space {
+    name: string
+    layers: string[]
+    steps: Integers
+    cycles: Integers
+    models: string[] // at each moment
+    drift: SpaceDrift[]
+    neighbours: number
+    chance_overlap: number
+    chance_residual: Floats // (layers)
+    dimensions: number
+    labels: string[]
+    groups: Integers // place in group_names, -1 for none
+    group_names: string[]
+    coordinates: Floats // (moments, layers, points, 2): in the plane of each layer's own baseline; NaN: not recorded
+    explained_variance: Floats // (layers, 2)
+    movers: PointMover[]
+    total: number // points recorded
+}
+export interface Embeddings {
+    spaces: Space[]
+    thinned: string | null
+    empty: string | null
+}
