@@ -11,6 +11,7 @@ import secrets
 import string
 import time
 import zlib
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,16 @@ def write_page(run: Run, path: Path | str) -> Path:
     Raises:
         RecordError: the file cannot be written.
     """
+    return write_file(path, PAGE_NAME, lambda: render_page(run))
+
+
+def write_file(path: Path | str, name: str, make: Callable[[], str]) -> Path:
+    """As `write_page`, for the page that ``make`` makes; ``name``: what it is called in a directory."""
     target = Path(path)
     try:
-        target = target / PAGE_NAME if target.is_dir() else target
+        target = target / name if target.is_dir() else target
         _check_is_no_record(target)
-        page = render_page(run)
+        page = make()
         target.parent.mkdir(parents=True, exist_ok=True)
         _replace(target, page)
     except OSError as error:
@@ -83,15 +89,21 @@ def render_page(run: Run) -> str:
     """The page as a string. Whatever is missing from the run is said to be missing."""
     sections = document(run, budget=FILE)
     view: Overview = sections["overview"]
+    return page_of(f"{view.name} · {view.state}", _shell(view, sections[META].version), sections)
+
+
+def page_of(title: str, shell: str, content: Any, shows: str = "run") -> str:
+    """A page that carries ``content``; ``shell`` is its HTML before the script runs, ``shows`` what it is a page of."""
     script, style, boot = asset(SCRIPT), asset(STYLE), _template("boot.js")
     return string.Template(_template("page.html")).substitute(
-        title=_text(f"{view.name} · {view.state}"),
+        title=as_html(title),
         policy=_policy(boot, script),
         style=style,
-        shell=_shell(view, sections[META].version),
+        shell=shell,
+        shows=shows,
         boot=boot,
         app=_script(script),
-        data=_compressed(pack(sections)),
+        data=_compressed(pack(content)),
     )
 
 
@@ -135,22 +147,22 @@ def _digest(text: str) -> str:
 def _shell(view: Overview, version: str) -> str:
     """What is seen before the script runs, or without it: name, state and key figures as plain HTML."""
     shown_figures = "".join(
-        f"<div><dt>{_text(one.label)}</dt><dd>{_text(one.value)}</dd><dd>{_text(one.note)}</dd></div>"
+        f"<div><dt>{as_html(one.label)}</dt><dd>{as_html(one.value)}</dd><dd>{as_html(one.note)}</dd></div>"
         for one in view.figures
     )
     simulated = "<p><strong>Simulated.</strong> These numbers were made up to show the dashboard.</p>"
     parts = [
-        f"<h1>{_text(view.name)}</h1>",
-        f"<p>{_text(view.state)} · {_text(view.sentence)}</p>",
-        f"<p>{_text(view.reason)}</p>" if view.reason else "",
+        f"<h1>{as_html(view.name)}</h1>",
+        f"<p>{as_html(view.state)} · {as_html(view.sentence)}</p>",
+        f"<p>{as_html(view.reason)}</p>" if view.reason else "",
         simulated if view.simulated else "",
         f"<dl>{shown_figures}</dl>",
-        f'<p class="npd-wait" id="npd-wait">Neural Plasticity Dashboard {_text(version)}</p>',
+        f'<p class="npd-wait" id="npd-wait">Neural Plasticity Dashboard {as_html(version)}</p>',
     ]
     return "".join(parts)
 
 
-def _text(text: str) -> str:
+def as_html(text: str) -> str:
     """Text from outside as HTML."""
     return html.escape(figures.shorten(shown(text), 400))
 
