@@ -8,8 +8,20 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from neural_plasticity.events import AttentionMaps, Event, HeadScores, HeadsGrown, HeadsPruned, PhaseEnded, PhaseStarted
+from neural_plasticity.events import (
+    AttentionMaps,
+    Event,
+    HeadScores,
+    HeadsGrown,
+    HeadsPruned,
+    PhaseEnded,
+    PhaseStarted,
+    StateRestored,
+)
 from neural_plasticity.heads import HeadState, StateGrid
+
+Change = HeadsPruned | HeadsGrown | StateRestored
+"""What moves the states of heads."""
 
 
 class Placed(Protocol):
@@ -82,16 +94,38 @@ def head_states(shape: tuple[int, int], changes: Sequence[Event], step: int | No
     The grid is as large as the run's heads ever need, so that grids of different steps compare; heads that are
     added later are absent before.
     """
-    moves = [event for event in changes if isinstance(event, HeadsPruned | HeadsGrown)]
-    layers = max([shape[0], *(head.layer + 1 for event in moves for head in event.heads)])
-    heads = max([shape[1], *(head.head + 1 for event in moves for head in event.heads)])
+    moves = [event for event in changes if isinstance(event, Change)]
+    reached = [_reached(event) for event in moves]
+    layers = max([shape[0], *(one[0] for one in reached)])
+    heads = max([shape[1], *(one[1] for one in reached)])
     grid = np.full((layers, heads), HeadState.ABSENT, dtype=np.int8)
     grid[: shape[0], : shape[1]] = HeadState.ACTIVE
     for event in moves:
         if step is None or event.step <= step:
+            if isinstance(event, StateRestored):
+                restore_states(grid, event.states)
+                continue
             for head in event.heads:
                 grid[head] = _state_after(event)
     return grid
+
+
+def restore_states(grid: StateGrid, states: StateGrid) -> None:
+    """Make ``grid`` what ``states`` says, in place; heads that came later are absent again."""
+    grid[...] = HeadState.ABSENT
+    if states.ndim == 2:  # whatever a script may have recorded
+        rows, columns = min(grid.shape[0], states.shape[0]), min(grid.shape[1], states.shape[1])
+        grid[:rows, :columns] = states[:rows, :columns]
+
+
+def _reached(event: Change) -> tuple[int, int]:
+    """(layers, heads) of the smallest grid that has room for the change."""
+    if isinstance(event, StateRestored):
+        return (event.states.shape[0], event.states.shape[1]) if event.states.ndim == 2 else (0, 0)
+    return (
+        max((head.layer + 1 for head in event.heads), default=0),
+        max((head.head + 1 for head in event.heads), default=0),
+    )
 
 
 def _state_after(event: HeadsPruned | HeadsGrown) -> HeadState:

@@ -25,12 +25,13 @@ from neural_plasticity.events import (
     Progress,
     RunEnded,
     RunStarted,
+    StateRestored,
     TextSample,
 )
 from neural_plasticity.heads import FloatGrid, StateGrid
 from neural_plasticity.record import tables
 from neural_plasticity.record.columns import by_step, stretches
-from neural_plasticity.record.history import PhaseSpan, RunSummary, head_states, phase_spans, seen_shape
+from neural_plasticity.record.history import Change, PhaseSpan, RunSummary, head_states, phase_spans, seen_shape
 from neural_plasticity.record.reader import Reader, Recorded
 from neural_plasticity.record.schema import of_kind, record_path
 from neural_plasticity.record.spans import AttemptChoice
@@ -114,14 +115,16 @@ class Run(Reader):
         Raises:
             RecordError: the run has not said its shape yet.
         """
-        return head_states(self.shape, self._decisions(attempt), step)
+        return head_states(self.shape, self.changes(attempt), step)
 
-    def _decisions(self, attempt: AttemptChoice) -> list[Event]:
-        return [one.event for one in self._merged(attempt, HeadsPruned, HeadsGrown)]
+    def changes(self, attempt: AttemptChoice = "latest") -> list[Change]:
+        """Everything that moved the states of heads, in order: decisions, and returns to an earlier state."""
+        found = [one.event for one in self._merged(attempt, HeadsPruned, HeadsGrown, StateRestored)]
+        return [event for event in found if isinstance(event, Change)]
 
     def decisions(self, attempt: AttemptChoice = "latest") -> list[HeadsPruned | HeadsGrown]:
         """Every pruning and growth decision with its reasons, in order."""
-        return [event for event in self._decisions(attempt) if isinstance(event, HeadsPruned | HeadsGrown)]
+        return [event for event in self.changes(attempt) if isinstance(event, HeadsPruned | HeadsGrown)]
 
     def score_names(self, attempt: AttemptChoice = "latest") -> tuple[str, ...]:
         """Head criteria that were measured, in the order in which they first came."""

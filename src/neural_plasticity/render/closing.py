@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from neural_plasticity import events as ev
-from neural_plasticity.heads import HeadId
+from neural_plasticity.heads import HeadId, HeadState, heads_of
 from neural_plasticity.render.lines import outside, phase_summary
 from neural_plasticity.views import figures
 from neural_plasticity.views.results import Cell, ResultsTable, results_table
@@ -46,6 +46,9 @@ class Closing:
         if isinstance(event, ev.HeadsGrown):
             heads = _ids(event.heads)
             return replace(self, pruned=self.pruned - heads, grown=self.grown | heads)
+        if isinstance(event, ev.StateRestored):
+            pruned, grown = event.states == HeadState.PRUNED, event.states > HeadState.ACTIVE
+            return replace(self, pruned=frozenset(heads_of(pruned)), grown=frozenset(heads_of(grown)))
         return self
 
 

@@ -18,6 +18,7 @@ from neural_plasticity.heads import FloatGrid, HeadId, heads_of
 from neural_plasticity.views import figures
 from neural_plasticity.views.palette import ADDED, PRUNED, REGROWN, phase_colour, phase_label
 from neural_plasticity.views.results import number, results_table
+from neural_plasticity.views.story import judged_title, restored_title
 
 MOST_HEADS = 12  # heads of one decision that get a line of their own; the record has the rest
 LONGEST_TEXT = 160
@@ -234,6 +235,18 @@ def _loss_step(before: float | None, after: float | None) -> str:
     if before is None or after is None:
         return ""
     return f"; loss {figures.plain(before)} → {figures.plain(after)} ({figures.signed(after - before)})"
+
+
+@lines.register
+def _(event: ev.CycleJudged) -> tuple[Text, ...]:
+    text = Text.assemble((judged_title(event), "bold green" if event.inside else "bold yellow"))
+    return (text.append(f": {outside(event.reason, 400)}" if event.reason else ""),)
+
+
+@lines.register
+def _(event: ev.StateRestored) -> tuple[Text, ...]:
+    text = Text.assemble((restored_title(event), "bold"))
+    return (text.append(f": {outside(event.reason, 400)}" if event.reason else ""),)
 
 
 @lines.register

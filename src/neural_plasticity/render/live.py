@@ -112,6 +112,11 @@ def _(event: ev.HeadsGrown, state: LiveState) -> LiveState:
     return _with_heads(state, event.heads, HeadState.REGROWN if event.origin == "regrown" else HeadState.ADDED)
 
 
+@_fold.register
+def _(event: ev.StateRestored, state: LiveState) -> LiveState:
+    return replace(state, states=event.states)
+
+
 def _with_heads(state: LiveState, heads: Iterable[tuple[int, int]], new: HeadState) -> LiveState:
     """``heads`` in their new state; heads outside the grid (added ones) make it larger."""
     heads = tuple(heads)

@@ -9,7 +9,16 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from neural_plasticity.errors import ConfigError
-from neural_plasticity.events import Event, HeadsGrown, HeadsPruned, RunEnded, RunStarted, TextSample
+from neural_plasticity.events import (
+    CycleJudged,
+    Event,
+    HeadsGrown,
+    HeadsPruned,
+    RunEnded,
+    RunStarted,
+    StateRestored,
+    TextSample,
+)
 from neural_plasticity.trackers import rows
 from neural_plasticity.trackers.background import Say
 from neural_plasticity.trackers.packages import installed
@@ -114,4 +123,6 @@ def _texts(event: Event) -> dict[str, str]:
             for row in table.rows
         ]
         return {f"{here}/decision": "  \n".join(lines)}
+    if isinstance(event, CycleJudged | StateRestored):
+        return {f"{here}/{event.kind}": event.reason}
     return {"run/ended": f"{event.state} {event.reason}".strip()} if isinstance(event, RunEnded) else {}

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from neural_plasticity.events import HeadsGrown, HeadsPruned
 from neural_plasticity.heads import FloatGrid, HeadId, grid_of
-from neural_plasticity.record.history import head_states
+from neural_plasticity.record.history import Change, head_states
 from neural_plasticity.views.heading import Heading
 from neural_plasticity.views.heads_at import fitted
 from neural_plasticity.views.palette import MARK_COLOURS
@@ -29,7 +28,7 @@ def grid_figure(
     title: str,
     values: FloatGrid,
     unit: str,
-    changes: Sequence[HeadsPruned | HeadsGrown] = (),
+    changes: Sequence[Change] = (),
     *,
     note: str = "",
     now: Sequence[HeadId] = (),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from neural_plasticity.events import (
+    CycleJudged,
     Evaluation,
     Event,
     HeadScores,
@@ -67,6 +68,13 @@ def _of_change(event: HeadsPruned | HeadsGrown) -> dict[str, float]:
     return {f"{section(event.phase)}/{name}": float(value) for name, value in found.items() if value is not None}
 
 
+def _of_judgement(event: CycleJudged) -> dict[str, float]:
+    here = f"{section(event.phase)}/judged"
+    return {f"{here}_log_ratio": event.log_ratio, f"{here}_log_ratio_low": event.log_ratio_low,
+            f"{here}_log_ratio_high": event.log_ratio_high, f"{here}_budget": event.budget,
+            f"{here}_inside": float(event.inside)}  # fmt: skip
+
+
 def _of_evaluation(event: Evaluation) -> dict[str, float]:
     return {
         f"evaluation/{model}/{name}": value
@@ -81,6 +89,7 @@ _NUMBERS: Mapping[type[Event], Callable[[Any], dict[str, float]]] = {
     Stabilised: _of_stabilised,
     HeadsPruned: _of_change,
     HeadsGrown: _of_change,
+    CycleJudged: _of_judgement,
     Evaluation: _of_evaluation,
 }
 

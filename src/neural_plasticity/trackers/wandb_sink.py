@@ -24,10 +24,12 @@ from neural_plasticity.events import (
     PhaseEnded,
     RunEnded,
     RunStarted,
+    StateRestored,
     TextSample,
 )
 from neural_plasticity.heads import HeadId
 from neural_plasticity.record import Run, open_run
+from neural_plasticity.record.history import Change
 from neural_plasticity.trackers import connection, images, rows
 from neural_plasticity.trackers.background import Say
 from neural_plasticity.views import figures, story
@@ -52,7 +54,7 @@ class WandbSink:
         self._sections: set[str] = set()
         self._left_out: set[str] = set()
         self._samples: list[TextSample] = []
-        self._changes: list[HeadsPruned | HeadsGrown] = []
+        self._changes: list[Change] = []
         self._heading = Heading("", "", False)
         self._ended = False
 
@@ -166,6 +168,10 @@ class WandbSink:
         note = f"step {event.step:,}; outlined: {done} now; hatched: pruned by then"
         picture = self._heatmap(event.score, title, event.strategy or "score", note, event.heads)
         return ledger | _there({f"{here}/decision": picture})
+
+    def _restored(self, event: StateRestored) -> Panels:
+        self._changes.append(event)
+        return {}
 
     def _heatmap(self, grid: Any, title: str, unit: str, note: str, now: Sequence[HeadId] = ()) -> Any:
         if np.ndim(grid) != 2 or not np.size(grid):
@@ -284,6 +290,7 @@ _PANELS: Mapping[type[Event], Callable[[WandbSink, Any], Panels]] = {
     HeadScores: WandbSink._scored,
     HeadsPruned: WandbSink._changed,
     HeadsGrown: WandbSink._changed,
+    StateRestored: WandbSink._restored,
     TextSample: WandbSink._sampled,
     PhaseEnded: WandbSink._phase_ended,
     Evaluation: WandbSink._evaluated,

@@ -14,10 +14,11 @@ from neural_plasticity.record.snapshot import snapshot
 from neural_plasticity.views import figures
 from neural_plasticity.views.palette import phase_label
 from neural_plasticity.views.results import number, verdicts
-from neural_plasticity.views.story import decision_title
+from neural_plasticity.views.story import decision_title, judged_title, restored_title
 
 _NOTABLE = (
     ev.RunStarted, ev.RunEnded, ev.PhaseStarted, ev.Stabilised, ev.HeadsPruned, ev.HeadsGrown, ev.Evaluation,
+    ev.CycleJudged, ev.StateRestored,
 )  # fmt: skip
 _LOG_LOOKED_AT = 200  # of the last log lines, for warnings among them
 
@@ -102,6 +103,10 @@ def _told(event: ev.Event) -> tuple[str, str]:
     if isinstance(event, ev.HeadsPruned | ev.HeadsGrown):
         reasons = [f"{figures.head_list(event.heads, 8)}", figures.clean(event.rule)]
         return decision_title(event), "; ".join(reason for reason in reasons if reason)
+    if isinstance(event, ev.CycleJudged):
+        return judged_title(event), figures.clean(event.reason)
+    if isinstance(event, ev.StateRestored):
+        return restored_title(event), figures.clean(event.reason)
     if isinstance(event, ev.Evaluation):
         said = verdicts(event.results)
         return "Evaluated", said[0] if said else _perplexities(event)

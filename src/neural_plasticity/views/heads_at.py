@@ -10,27 +10,29 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from neural_plasticity.events import HeadsGrown, HeadsPruned
+from neural_plasticity.events import StateRestored
 from neural_plasticity.heads import StateGrid
 from neural_plasticity.record import Run
-from neural_plasticity.record.history import head_states
+from neural_plasticity.record.history import Change, head_states, restore_states
 
 T = TypeVar("T", bound=np.generic)
 
 
 def states_at(run: Run, step: int | None = None, up_to_cycle: int | None = None) -> StateGrid | None:
-    """Head states after ``step``, counting only decisions of cycles up to ``up_to_cycle``; None: no shape, no heads.
+    """Head states after ``step``; with ``up_to_cycle``, as decisions of cycles up to that one left them.
 
-    The grid is as large as the run's heads ever need.
+    None: no shape, no heads. The grid is as large as the run's heads ever need. A return to an earlier state ends a
+    cycle without being part of it: what the cycle tried is what it came to.
     """
-    decisions = run.decisions()
+    changes = run.changes()
     start = run.shape if run.started is not None else (0, 0)
     kept = [
         one
-        for one in decisions
-        if (step is None or one.step <= step) and (up_to_cycle is None or one.cycle <= up_to_cycle)
+        for one in changes
+        if (step is None or one.step <= step)
+        and (up_to_cycle is None or (one.cycle <= up_to_cycle and not isinstance(one, StateRestored)))
     ]
-    largest = head_states(start, decisions, None).shape
+    largest = head_states(start, changes, None).shape
     grid = fitted(head_states(start, kept, None), largest, np.int8(-1))
     return grid if grid.size else None
 
@@ -50,10 +52,13 @@ def states_by_cycle(run: Run, cycles: Sequence[int]) -> dict[int, StateGrid | No
     return found
 
 
-def changed(grid: StateGrid, decision: HeadsPruned | HeadsGrown) -> StateGrid:
-    """``grid`` after one more decision, whose heads it has room for."""
-    own = head_states((0, 0), [decision], None)
+def changed(grid: StateGrid, change: Change) -> StateGrid:
+    """``grid`` after one more change, whose heads it has room for."""
     after = grid.copy()
+    if isinstance(change, StateRestored):
+        restore_states(after, change.states)
+        return after
+    own = head_states((0, 0), [change], None)
     corner = after[: own.shape[0], : own.shape[1]]
     corner[own >= 0] = own[own >= 0]
     return after

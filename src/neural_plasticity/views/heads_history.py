@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neural_plasticity.events import HeadScores, HeadsGrown, HeadsPruned
+from neural_plasticity.events import HeadScores, HeadsGrown, HeadsPruned, StateRestored
 from neural_plasticity.heads import HeadId, heads_of
 from neural_plasticity.record import Recorded, Run
-from neural_plasticity.record.history import head_states
+from neural_plasticity.record.history import Change, head_states
 from neural_plasticity.record.snapshot import Place, Snapshot, snapshot
 from neural_plasticity.views import figures
 from neural_plasticity.views.analysis import criterion_order, label_of, unit_of
@@ -91,15 +91,16 @@ def heads_history(run: Run, most_scores: int = SCORES) -> HeadsHistory:
     When there are more, of all moments the first, the last, those around decisions and evenly spread ones are kept.
     """
     now = snapshot(run)
-    changes = [one for kind in (HeadsPruned, HeadsGrown) for one in now.records(kind)]
+    changes = [one for kind in (HeadsPruned, HeadsGrown, StateRestored) for one in now.records(kind)]
     changes.sort(key=lambda one: one.seq)
+    decided = [one for one in changes if not isinstance(one.event, StateRestored)]
     start = now.shape if now.started is not None else (0, 0)
     shape = head_states(start, [one.event for one in changes], None).shape
     criteria, said = _criteria(now, (shape[0], shape[1]), [one.seq for one in changes], most_scores)
     if criteria and not shape[0] * shape[1]:  # the record never said a shape, but it has grids
         shape = (max(one.values.shape[1] for one in criteria), max(one.values.shape[2] for one in criteria))
     states, some_states = _states(start, changes)
-    decisions, some_grids = _decisions(changes, shape)
+    decisions, some_grids = _decisions(decided, shape)
     notes = [said, some_states, some_grids]
     return HeadsHistory(
         (shape[0], shape[1]), criteria, states, decisions, " ".join(note for note in notes if note) or None
@@ -178,7 +179,7 @@ def moments(places: Sequence[Place], changes: Sequence[int], most: int) -> list[
 
 def _states(start: tuple[int, int], changes: Sequence[Recorded]) -> tuple[States, str]:
     """The grid at the start and after every change: one pass, each grid made from the one before it."""
-    events = [one.event for one in changes if isinstance(one.event, HeadsPruned | HeadsGrown)]
+    events = [one.event for one in changes if isinstance(one.event, Change)]
     final = head_states(start, events, None).shape
     first = fitted(head_states(start, [], None), final, np.int8(-1))
     grids = list(itertools.accumulate(events, changed, initial=first))

@@ -35,7 +35,9 @@ WARNING = "#B00020"  # NaN, and what went wrong
 BASELINE, MEASURED, CONTROL = "#4D4D4D", "#0072B2", "#E69F00"
 MODEL_COLOURS = MappingProxyType({"baseline": BASELINE, "current": "#56B4E9", "pruned": MEASURED, "control": CONTROL})
 MODEL_HATCHES = MappingProxyType({"baseline": "", "current": "...", "pruned": "///", "control": "xxx"})
-MARK_COLOURS = MappingProxyType({"pruned": "#B34700", "regrown": "#00664B", "added": ADDED, "stable": "#6A3D9A"})
+MARK_COLOURS = MappingProxyType(
+    {"pruned": "#B34700", "regrown": "#00664B", "added": ADDED, "restored": "#8A1C5A", "stable": "#6A3D9A"}
+)
 
 # Matplotlib's and ECharts' names of the scales: ordered in lightness; differences are centred at 0.
 IMPORTANCE_SCALE, ATTENTION_SCALE, DIFFERENCE_SCALE = "cividis", "Blues", "RdBu_r"

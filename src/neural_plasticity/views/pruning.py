@@ -63,7 +63,7 @@ def pruning(run: Run, most_cells: int | None = None) -> Pruning:
     Decisions whose grids go beyond ``most_cells`` in all are left out: the first and the latest ones stay.
     """
     started = run.started
-    changes = run.decisions()
+    changes = run.changes()
     nothing = np.zeros(0, np.int64)
     if started is None or not any(isinstance(one, HeadsPruned) for one in changes):
         return Pruning((), nothing, nothing, "Nothing was pruned.")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from neural_plasticity.events import HeadsGrown, HeadsPruned
+from neural_plasticity.events import CycleJudged, HeadsGrown, HeadsPruned, StateRestored
 from neural_plasticity.heads import FloatGrid, HeadId, heads_of
 from neural_plasticity.record import Run
 from neural_plasticity.views import figures
@@ -88,6 +88,16 @@ def decision_title(event: HeadsPruned | HeadsGrown) -> str:
     if isinstance(event, HeadsPruned) and event.level is not None:
         title += f" at level {figures.significant(event.level, 2)}"
     return title + _loss(event.loss_before, event.loss_after)
+
+
+def judged_title(event: CycleJudged) -> str:
+    """``Cycle 2 inside the budget``, or outside it."""
+    return f"Cycle {event.cycle} {'inside' if event.inside else 'outside'} the budget"
+
+
+def restored_title(event: StateRestored) -> str:
+    """``Back to cycle 2``, or to the baseline."""
+    return f"Back to cycle {event.to_cycle}" if event.to_cycle else "Back to the baseline"
 
 
 def _outcome(event: HeadsPruned | HeadsGrown) -> str:

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from neural_plasticity.events import Event, HeadScores, HeadsGrown, HeadsPruned, Stabilised, StepMetrics
+from neural_plasticity.events import (
+    Event,
+    HeadScores,
+    HeadsGrown,
+    HeadsPruned,
+    Stabilised,
+    StateRestored,
+    StepMetrics,
+)
 from neural_plasticity.record import PhaseSpan, Run
 from neural_plasticity.record.snapshot import snapshot
 from neural_plasticity.views import figures
@@ -37,7 +45,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Mark:
-    """Something that happened at one step. ``kind``: pruned, regrown, added or stable."""
+    """Something that happened at one step. ``kind``: pruned, regrown, added, restored or stable."""
 
     step: int
     kind: str
@@ -83,7 +91,7 @@ def timeline(
     ``curves``: the metrics as ``run.columns`` gave them, where they have been read already.
     """
     spans = tuple(run.phases())
-    happened = [*run.decisions(), *run.events(Stabilised)]
+    happened = [*run.changes(), *run.events(Stabilised)]
     marks = tuple(sorted((mark_of(event) for event in happened), key=lambda mark: mark.step))
     curves = run.columns(metrics) if curves is None else curves
     series = tuple(thin(name, *curves[name], most) for name in metrics if name in curves)
@@ -105,7 +113,13 @@ def boundaries(spans: Sequence[PhaseSpan], marks: Sequence[Mark] = ()) -> tuple[
     return tuple(Boundary(step, cycle) for cycle, step in sorted(first.items()))
 
 
-_NOUNS = {"pruned": "pruning", "regrown": "regrowth", "added": "addition", "stable": "stable point"}
+_NOUNS = {
+    "pruned": "pruning",
+    "regrown": "regrowth",
+    "added": "addition",
+    "restored": "return",
+    "stable": "stable point",
+}
 
 
 def merged_label(marks: Sequence[Mark]) -> str:
@@ -122,7 +136,7 @@ def merged_label(marks: Sequence[Mark]) -> str:
 
 
 def mark_of(event: Event) -> Mark:
-    """A pruning or growth decision, or a stabilisation point, as a mark."""
+    """A pruning or growth decision, a return to an earlier state, or a stabilisation point, as a mark."""
     if isinstance(event, HeadsPruned):
         label = f"{figures.plural(len(event.heads), 'head')} pruned"
         label += f" by {figures.clean(event.strategy)}" if event.strategy else ""
@@ -130,6 +144,9 @@ def mark_of(event: Event) -> Mark:
     if isinstance(event, HeadsGrown):
         label = f"{figures.plural(len(event.heads), 'head')} {event.origin}"
         return Mark(event.step, event.origin, label, event.cycle, f"{len(event.heads):,} {event.origin}")
+    if isinstance(event, StateRestored):
+        back = f"back to cycle {event.to_cycle}" if event.to_cycle else "back to the baseline"
+        return Mark(event.step, "restored", back, event.cycle, back)
     return Mark(event.step, "stable", f"stable at step {event.step:,}", event.cycle, "stable")
 
 

@@ -27,11 +27,18 @@ from neural_plasticity.views.timeline import Boundary, Mark, Timeline, merged_la
 LANES = 2
 _LISTED = 7  # phases in the legend
 LANE_HEIGHT = 0.15  # inches
-GLYPHS = {"pruned": "v", "regrown": "^", "added": "P", "stable": "D"}
+GLYPHS = {"pruned": "v", "regrown": "^", "added": "P", "restored": "<", "stable": "D"}
 # In grey the colours of these are alike; the two phases that are mostly wide differ in lightness and stay plain.
 _HATCHES = {"analysis": "....", "pruning": "////", "evaluation": "xxxx"}
 _OWN_HATCHES = ("", "////", "\\\\\\\\", "....", "xxxx", "----")
-_SHORT = {"warmup": "warm", "analysis": "an.", "pruning": "pr.", "fine-tuning": "tune", "growth": "grow", "evaluation": "eval"}
+_SHORT = {
+    "warmup": "warm",
+    "analysis": "an.",
+    "pruning": "pr.",
+    "fine-tuning": "tune",
+    "growth": "grow",
+    "evaluation": "eval",
+}
 _GAP = 0.08  # inches between two labels
 
 
