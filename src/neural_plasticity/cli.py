@@ -50,6 +50,20 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Compare:
+    """Hold runs against each other in one self-contained file: settings, curves, heads, trade-off, texts.
+
+    Runs of different models or texts are compared where that means something; what cannot be read is named, and left
+    out.
+    """
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Two or more runs (directories, or their run.sqlite), or directories with runs below them."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("compare.html")
+    """The file to write."""
+
+
+@dataclass(frozen=True)
 class Serve:
     """Show recorded runs in the browser, live while they go on. Ctrl-C ends it; nothing is ever written.
 
@@ -78,7 +92,7 @@ class Sync:
     """The tracker: wandb, tensorboard, trackio, and what else Accelerate knows."""
 
 
-Command = Run | Export | Demo | Sync | Serve
+Command = Run | Export | Demo | Sync | Serve | Compare
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,6 +113,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _sync(command)
             case Serve():
                 return _serve(command)
+            case Compare():
+                return _compare(command)
     except InputError as error:
         print(f"plasticity: {error}", file=sys.stderr)  # noqa: T201 the one place that talks to the shell
         return 2
@@ -118,7 +134,8 @@ def parse(arguments: Sequence[str]) -> Command:
         | Annotated[Demo, tyro.conf.subcommand("demo")]
         | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[Sync, tyro.conf.subcommand("sync")]
-        | Annotated[Serve, tyro.conf.subcommand("serve")],
+        | Annotated[Serve, tyro.conf.subcommand("serve")]
+        | Annotated[Compare, tyro.conf.subcommand("compare")],
         prog="plasticity",
         description=DESCRIPTION,
         args=arguments,
@@ -151,6 +168,16 @@ def _sync(command: Sync) -> int:
 
     sent = sync(command.run_dir, command.to)
     print(f"{command.to}: {sent:,} events sent")  # noqa: T201
+    return 0
+
+
+def _compare(command: Compare) -> int:
+    from neural_plasticity.render.page.comparison import write_comparison
+
+    page, found = write_comparison(command.runs, command.output)
+    for one in found.left_out:
+        print(f"plasticity: left out: {one.path}: {one.reason}", file=sys.stderr)  # noqa: T201
+    print(page)  # noqa: T201
     return 0
 
 
