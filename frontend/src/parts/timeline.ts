@@ -18,7 +18,13 @@ const NOUNS: Record<string, string> = {
     restored: 'return',
     stable: 'stable point',
 }
-export const GLYPHS: Record<string, string> = { pruned: '▼', regrown: '▲', added: '✚', restored: '↩', stable: '◆' }
+export const GLYPHS: Record<string, string> = {
+    pruned: '▼',
+    regrown: '▲',
+    added: '✚',
+    restored: '↩',
+    stable: '◆',
+}
 
 /** `7 pruned` for one mark, `3 prunings` or `2 prunings, stable` for several. */
 export function mergedLabel(marks: Mark[]): string {
