@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -15,6 +15,7 @@ from neural_plasticity.config import RunConfig, from_json
 from neural_plasticity.errors import ConfigError, InputError, RecordError, TrainingError
 from neural_plasticity.events import Event, LogLine, PhaseEnded, RunEnded, RunStarted, RunState
 from neural_plasticity.record import RecordWriter, open_run
+from neural_plasticity.record.fork import fork_record
 from neural_plasticity.record.sinks import Sink, fan_out
 from neural_plasticity.render.browser import open_in_browser
 from neural_plasticity.render.console import ConsoleView
@@ -25,6 +26,8 @@ from neural_plasticity.render.page.page_sink import PageSink
 
 if TYPE_CHECKING:
     from neural_plasticity.experiment import Experiment
+
+    Player = Callable[[Experiment, int], Iterator[Event]]  # plays an experiment, without the stages that are done
 
 CHECKPOINTS = "checkpoints"
 
@@ -86,8 +89,8 @@ class FiguresSink:
         """The figures are drawn once."""
 
 
-def start_run(config: RunConfig, run_dir: Path) -> int:
-    """Run ``config`` on record in ``run_dir``; returns the exit code.
+def start_run(config: RunConfig, run_dir: Path, player: Player | None = None) -> int:
+    """Run ``config`` on record in ``run_dir``; returns the exit code. ``player``: the whole plan, where none is given.
 
     Raises:
         InputError: something given cannot be used; nothing slow has started and no record was made.
@@ -104,7 +107,7 @@ def start_run(config: RunConfig, run_dir: Path) -> int:
             page.close()
             record.discard()
             raise
-        return _play(experiment, record, console, page, run_dir, stages_done=0)
+        return _play(experiment, record, console, page, run_dir, 0, player)
 
 
 def resume_run(run_dir: Path, asked: RunConfig) -> int:
@@ -115,21 +118,36 @@ def resume_run(run_dir: Path, asked: RunConfig) -> int:
     Raises:
         InputError: there is no run, it has finished, or text or model are not what they were.
     """
-    from neural_plasticity.experiment import checkpoints
-
     with open_run(run_dir) as run:
         if run.summary().state == "finished":
             raise RecordError(f"--resume {run_dir}: this run has finished; start a new one in another directory.")
         config = _resumed(from_json(run.config), asked)
+    return go_on(config, run_dir)
+
+
+def go_on(config: RunConfig, run_dir: Path, player: Player | None = None, origin: Path | None = None) -> int:
+    """Go on under ``config`` from the last checkpoint in ``run_dir``, as a new attempt; returns the exit code.
+
+    With ``origin`` the run is new: it begins with a copy of that run's record and its checkpoint.
+
+    Raises:
+        InputError: there is no run, ``run_dir`` has one already, or text or model are not what they were.
+    """
+    from neural_plasticity.experiment import checkpoints
+
+    source = origin or run_dir
+    with open_run(source) as run:
         before = run.started
     with ConsoleView() as console:
         experiment = _open(config, console)
-        _check_same(before, experiment, run_dir)
-        stages_done, last_seq = checkpoints.restore(experiment, run_dir / CHECKPOINTS) or (0, 0)
+        _check_same(before, experiment, source)
+        stages_done, last_seq = checkpoints.restore(experiment, source / CHECKPOINTS) or (0, 0)
+        if origin is not None:
+            fork_record(origin, run_dir, last_seq, (f"{CHECKPOINTS}/{checkpoints.NAME}",))
         with RecordWriter.reopen(run_dir, after_seq=last_seq) as record, LivePage(config, run_dir, console) as page:
             with open_run(run_dir) as run:
                 console.catch_up(run.events())
-            return _play(experiment, record, console, page, run_dir, stages_done)
+            return _play(experiment, record, console, page, run_dir, stages_done, player)
 
 
 VIEW_OPTIONS = ("use_dashboard", "no_browser", "no_visualize", "wandb", "online", "track", "tags")
@@ -168,7 +186,13 @@ def _open(config: RunConfig, console: ConsoleView) -> Experiment:
 
 
 def _play(
-    x: Experiment, record: RecordWriter, console: ConsoleView, page: LivePage, run_dir: Path, stages_done: int
+    x: Experiment,
+    record: RecordWriter,
+    console: ConsoleView,
+    page: LivePage,
+    run_dir: Path,
+    stages_done: int,
+    player: Player | None,
 ) -> int:
     from neural_plasticity.experiment import checkpoints, play
 
@@ -178,7 +202,7 @@ def _play(
         console.handle(LogLine(message=note, level="warning"))
     ending: RunEnded | None = None
     with Interrupts() as interrupts:
-        for event in fan_out(_to_an_end(play(x, stages_done), interrupts, run_dir), record, sinks):
+        for event in fan_out(_to_an_end((player or play)(x, stages_done), interrupts, run_dir), record, sinks):
             if isinstance(event, PhaseEnded):
                 stages_done += 1
                 checkpoints.save(x, run_dir / CHECKPOINTS, checkpoints.Position(stages_done, record.last_seq))
