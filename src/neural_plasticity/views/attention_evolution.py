@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from neural_plasticity.events import AttentionMaps, HeadsGrown, HeadsPruned
+from neural_plasticity.events import AttentionMaps, HeadScores, HeadsGrown, HeadsPruned
 from neural_plasticity.heads import HeadId
 from neural_plasticity.record import Run
 from neural_plasticity.record.snapshot import Place, Snapshot, snapshot
 from neural_plasticity.views import figures
-from neural_plasticity.views.attention import looked_at, row_divergence
+from neural_plasticity.views.attention import looked_at
+from neural_plasticity.views.drift import (
+    CONTROL,
+    AttentionDrift,
+    AttentionMover,
+    DriftSums,
+    PatternDrift,
+    attention_movers,
+)
 from neural_plasticity.views.heads_history import moments
 
 BYTES = 1_500_000  # of packed patterns in a document
@@ -23,6 +32,7 @@ NO_PATTERN = 255
 _PROMPTS = 12
 _TAKES = 16  # looks at one prompt by one model
 _TOKENS = 96
+_SCORES_AFTER = 8  # measurements that are looked through for the induction scores of the same moment
 _READ_BYTES = 64_000_000  # of packed patterns while they are chosen
 
 Maps = npt.NDArray[np.float64]
@@ -33,6 +43,8 @@ class Take:
     """One look: ``maps`` (heads, T, T), 0 to 254 for 0 to 1, 255 where there is no pattern; ``error``: the largest.
 
     ``drift``: Jensen-Shannon divergence in bits against the prompt's first take that has the head; NaN: no pattern.
+    ``first_token_mass`` and ``previous_token``: mean attention to those, of the prompt's tokens after the first;
+    ``induction``: as measured at that moment on repeated random tokens, NaN where it was not.
     """
 
     step: int
@@ -42,7 +54,10 @@ class Take:
     heads: npt.NDArray[np.int64]  # (heads, 2)
     maps: npt.NDArray[np.uint8]
     error: float
-    drift: npt.NDArray[np.float32]  # (heads)
+    drift: npt.NDArray[np.float32]  # (heads), as all below
+    first_token_mass: npt.NDArray[np.float32]
+    previous_token: npt.NDArray[np.float32]
+    induction: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -56,9 +71,14 @@ class PromptTakes:
 
 @dataclass(frozen=True)
 class AttentionEvolution:
-    """Prompts in the order in which they came; ``thinned`` says what was left out."""
+    """Prompts in the order in which they came; ``thinned`` says what was left out.
+
+    ``drift`` and ``movers`` count every head, those whose patterns are left out too.
+    """
 
     prompts: tuple[PromptTakes, ...]
+    drift: tuple[AttentionDrift, ...] = ()
+    movers: tuple[AttentionMover, ...] = ()
     thinned: str | None = None
     empty: str | None = None
 
@@ -77,11 +97,13 @@ class _Look:
 
 @dataclass(frozen=True)
 class _Packed:
-    """One head's pattern, quantised, with what that changed at most and its drift."""
+    """One head's pattern, quantised, with what that changed at most, its drift, and what it attends to."""
 
     pattern: npt.NDArray[np.uint8]
     error: float
     drift: float
+    first_token_mass: float
+    previous_token: float
 
 
 def attention_evolution(run: Run, most_bytes: int = BYTES) -> AttentionEvolution:
@@ -94,12 +116,14 @@ def attention_evolution(run: Run, most_bytes: int = BYTES) -> AttentionEvolution
     changes = sorted(one.seq for kind in (HeadsPruned, HeadsGrown) for one in now.records(kind))
     by_prompt = _looks(now)
     if not by_prompt:
-        return AttentionEvolution((), None, "No attention maps were recorded.")
+        return AttentionEvolution((), empty="No attention maps were recorded.")
     said = [f"{_PROMPTS} of {len(by_prompt):,} prompts are here."] if len(by_prompt) > _PROMPTS else []
     prompts = list(by_prompt.items())[:_PROMPTS]
     share = most_bytes // len(prompts)
-    found = tuple(_prompt(now, prompt, looks, changes, share, said) for prompt, looks in prompts)
-    return AttentionEvolution(found, " ".join(dict.fromkeys(said)) or None)
+    sums = DriftSums()
+    found = tuple(_prompt(now, prompt, looks, changes, share, said, sums) for prompt, looks in prompts)
+    drift = sums.drift()
+    return AttentionEvolution(found, drift, attention_movers(drift), " ".join(dict.fromkeys(said)) or None)
 
 
 def _looks(run: Snapshot) -> dict[str, list[_Look]]:
@@ -118,21 +142,22 @@ def _looks(run: Snapshot) -> dict[str, list[_Look]]:
 
 
 def _prompt(
-    run: Snapshot, prompt: str, looks: Sequence[_Look], changes: Sequence[int], most_bytes: int, said: list[str]
-) -> PromptTakes:
+    run: Snapshot, prompt: str, looks: Sequence[_Look], changes: Sequence[int], most_bytes: int, said: list[str],
+    sums: DriftSums,
+) -> PromptTakes:  # fmt: skip
     longest = max(max(look.event.maps.shape[-2:]) for look in looks)
     side = min(min(min(look.event.maps.shape[-2:]) for look in looks), _TOKENS)
     if side < longest:
         said.append(f"Of prompts beyond {side} tokens the first {side} are here.")
     looks = _kept(looks, changes, side, said)
-    first: dict[HeadId, Maps] = {}
-    packed = [_read(run, look, side, first) for look in looks]  # one look's patterns in memory at a time
+    drift = PatternDrift()
+    packed = [_read(run, look, side, drift, sums) for look in looks]  # one look's patterns in memory at a time
     heads = sorted({head for one in packed for head in one})
     room = max(most_bytes // (len(looks) * side * side), 1)
     if len(heads) > room:
         said.append(f"{room:,} of {len(heads):,} heads are here, those whose attention changed most first.")
         heads = _chosen(heads, packed, room)
-    takes = tuple(_take(look, heads, one) for look, one in zip(looks, packed, strict=True))
+    takes = tuple(_take(run, look, heads, one) for look, one in zip(looks, packed, strict=True))
     tokens = tuple(figures.shorten(figures.clean(token), 24) for token in looks[0].event.tokens[:side])
     return PromptTakes(figures.visible(prompt), tokens, tuple(one for one in takes if len(one.heads)))
 
@@ -147,22 +172,27 @@ def _kept(looks: Sequence[_Look], changes: Sequence[int], side: int, said: list[
     return [look for look in looks if look.place.seq in chosen]
 
 
-def _read(run: Snapshot, look: _Look, side: int, first: dict[HeadId, Maps]) -> dict[HeadId, _Packed]:
-    """Every pattern of a look, packed; ``first`` gains the heads that no earlier look had."""
+def _read(run: Snapshot, look: _Look, side: int, drift: PatternDrift, sums: DriftSums) -> dict[HeadId, _Packed]:
+    """Every pattern of a look, packed, and its drift counted in."""
     found: dict[HeadId, _Packed] = {}
     for one in run.at([look.place.seq]):
         event = one.event
         assert isinstance(event, AttentionMaps)
-        for head, pattern in zip(looked_at(event), event.maps.reshape(-1, *event.maps.shape[-2:]), strict=False):
-            exact = pattern[:side, :side].astype(np.float64)
-            known = np.isfinite(exact)
-            values = np.full(exact.shape, NO_PATTERN, np.uint8)
-            values[known] = np.rint(np.clip(exact[known], 0, 1) * _LEVELS).astype(np.uint8)
-            error, drift = 0.0, float("nan")
-            if known.any():
-                error = float(np.abs(values[known] / _LEVELS - exact[known]).max())
-                drift = float(row_divergence(first.setdefault(head, exact), exact))
-            found[head] = _Packed(values, error, drift)
+        heads = looked_at(event)
+        exact = event.maps.reshape(-1, *event.maps.shape[-2:])[: len(heads), :side, :side].astype(np.float64)
+        known = np.isfinite(exact)
+        values = np.full(exact.shape, NO_PATTERN, np.uint8)
+        values[known] = np.rint(np.clip(exact[known], 0, 1) * _LEVELS).astype(np.uint8)
+        errors = np.where(known, np.abs(values / _LEVELS - exact), 0.0).max(axis=(1, 2)) + event.error
+        control = event.model == CONTROL
+        to_baseline, to_previous = drift.take(control, heads, exact)
+        sums.add(event.prompt, control, (event.cycle, event.step), heads, to_baseline, to_previous)
+        masses = (exact[:, 1:, 0].mean(1), exact.diagonal(-1, 1, 2).mean(1)) if side > 1 else [to_baseline * np.nan] * 2
+        for place, head in enumerate(heads):
+            found[head] = _Packed(
+                values[place], float(errors[place]) if known[place].any() else 0.0, float(to_baseline[place]),
+                float(masses[0][place]), float(masses[1][place]),
+            )  # fmt: skip
     return found
 
 
@@ -181,7 +211,7 @@ def _chosen(heads: Sequence[HeadId], packed: Sequence[dict[HeadId, _Packed]], ro
     return sorted(sorted(ordered, key=lambda head: head not in leading)[:room])
 
 
-def _take(look: _Look, heads: Sequence[HeadId], packed: dict[HeadId, _Packed]) -> Take:
+def _take(run: Snapshot, look: _Look, heads: Sequence[HeadId], packed: dict[HeadId, _Packed]) -> Take:
     own = [head for head in heads if head in packed]
     event = look.event
     return Take(
@@ -190,4 +220,24 @@ def _take(look: _Look, heads: Sequence[HeadId], packed: dict[HeadId, _Packed]) -
         np.stack([packed[head].pattern for head in own]) if own else np.empty((0, 0, 0), np.uint8),
         max((packed[head].error for head in own), default=0.0),
         np.array([packed[head].drift for head in own], np.float32),
+        np.array([packed[head].first_token_mass for head in own], np.float32),
+        np.array([packed[head].previous_token for head in own], np.float32),
+        _induction(run, look, own),
     )  # fmt: skip
+
+
+def _induction(run: Snapshot, look: _Look, heads: Sequence[HeadId]) -> npt.NDArray[np.float32]:
+    """Induction scores that were measured when the patterns were looked at."""
+    found = np.full(len(heads), np.nan, np.float32)
+    if look.event.model == CONTROL:
+        return found
+    here = (look.place.step, look.place.cycle, look.place.phase)
+    everywhere = run.places(HeadScores)
+    after = bisect(everywhere, look.place.seq, key=lambda one: one.seq)
+    places = [one for one in everywhere[after : after + _SCORES_AFTER] if (one.step, one.cycle, one.phase) == here]
+    for one in run.at(place.seq for place in places):
+        grid = one.event.scores.get("induction") if isinstance(one.event, HeadScores) else None
+        for place, (layer, head) in enumerate(heads):
+            if grid is not None and grid.ndim == 2 and layer < grid.shape[0] and head < grid.shape[1]:
+                found[place] = grid[layer, head]
+    return found

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,20 +12,23 @@ from neural_plasticity.events import Evaluation, HeadsGrown, HeadsPruned
 from neural_plasticity.heads import StateGrid
 from neural_plasticity.record import PhaseSpan, Run
 from neural_plasticity.views.heads_at import states_at, states_by_cycle
+from neural_plasticity.views.recovery import (
+    Cumulative,
+    CycleRecovery,
+    Measured,
+    cumulative,
+    cycle_recovery,
+    inside,
+    of_model,
+)
 from neural_plasticity.views.results import number
 from neural_plasticity.views.timeline import Curves, smoothed
 
+__all__ = ["CURVES", "TUNING", "Cycle", "Cycles", "Measured", "Training", "cycle_numbers", "cycles"]
+
 TUNING = "fine-tuning"
-CURVES = ("loss", "validation_loss", "tokens_per_second", "learning_rate")
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A figure with its interval, where there is one."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
+GRADIENT_NORMS = ("gradient_norm", "grad_norm")  # ours, and what other people's training loops call it
+CURVES = ("loss", "validation_loss", "control_loss", "tokens_per_second", "learning_rate", *GRADIENT_NORMS)
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Training:
     """How fine-tuning went: steps, seconds, training loss at its lowest and where, and per step.
 
     ``steps_to_90``: steps until the running mean had come 90 % of its way from its first to its lowest; None: unknown.
+    ``drop_per_step``: validation loss won back per step; ``area`` and ``steps_to_half`` as in `CycleRecovery`.
     """
 
     steps: int
@@ -44,6 +47,12 @@ class Training:
     steps_to_90: int | None
     tokens_per_second: float | None
     learning_rate: float | None  # the highest
+    learning_rate_mean: float | None
+    gradient_norm: float | None  # before clipping: the median
+    gradient_norm_max: float | None
+    drop_per_step: float | None
+    area: float | None
+    steps_to_half: float | None
 
 
 @dataclass(frozen=True)
@@ -78,12 +87,17 @@ class Cycle:
 
 @dataclass(frozen=True)
 class Cycles:
-    """All cycles; ``pruned_in`` (layers, heads): the cycle in which a head was last pruned, 0 for never."""
+    """All cycles; ``pruned_in`` (layers, heads): the cycle in which a head was last pruned, 0 for never.
+
+    ``recoveries`` of the cycles that trained; ``cumulative`` of the baseline and of every cycle.
+    """
 
     cycles: tuple[Cycle, ...]
     baseline: Measured | None
     pruned_in: npt.NDArray[np.int64]
     states: StateGrid
+    recoveries: tuple[CycleRecovery, ...] = ()
+    cumulative: tuple[Cumulative, ...] = ()
     empty: str | None = None
 
 
@@ -105,9 +119,31 @@ def cycles(run: Run, curves: Curves | None = None) -> Cycles:
     evaluations = run.evaluations()
     curves = curves if curves is not None else run.columns(CURVES) if numbers else {}
     ends = states_by_cycle(run, numbers)
-    listed = tuple(_cycle(number, ends[number], decisions, spans, evaluations, curves) for number in numbers)
-    empty = None if numbers else "No cycle recorded: nothing was pruned."
-    return Cycles(listed, _of_model(evaluations, "baseline"), pruned_in, states, empty)
+    found = [_cycle(number, ends[number], decisions, spans, evaluations, curves) for number in numbers]
+    listed = tuple(one for one, _ in found)
+    baseline = of_model(evaluations, "baseline")
+    return Cycles(
+        cycles=listed,
+        baseline=baseline,
+        pruned_in=pruned_in,
+        states=states,
+        recoveries=tuple(recovery for _, recovery in found if recovery is not None),
+        cumulative=_cumulative(run, listed, evaluations, baseline) if numbers else (),
+        empty=None if numbers else "No cycle recorded: nothing was pruned.",
+    )
+
+
+def _cumulative(
+    run: Run, listed: Sequence[Cycle], evaluations: Sequence[Evaluation], baseline: Measured | None
+) -> tuple[Cumulative, ...]:
+    start = states_at(run, up_to_cycle=0)
+    active = int((start > 0).sum()) if start is not None else 0
+    present = int((start >= 0).sum()) if start is not None else 0
+    rows = [cumulative(0, active, 1 - active / present if present else 0.0, (), baseline)]
+    for one in listed:
+        own = [evaluation for evaluation in evaluations if evaluation.cycle == one.cycle]
+        rows.append(cumulative(one.cycle, one.heads_left, one.sparsity, own, baseline))
+    return tuple(rows)
 
 
 def cycle_numbers(decisions: Sequence[HeadsPruned | HeadsGrown], spans: Sequence[PhaseSpan]) -> tuple[int, ...]:
@@ -122,7 +158,7 @@ def _cycle(
     spans: Sequence[PhaseSpan],
     evaluations: Sequence[Evaluation],
     curves: Curves,
-) -> Cycle:
+) -> tuple[Cycle, CycleRecovery | None]:
     pruned = [one for one in decisions if isinstance(one, HeadsPruned) and one.cycle == number_]
     grown = [one for one in decisions if isinstance(one, HeadsGrown) and one.cycle == number_]
     own = [span for span in spans if span.cycle == number_]
@@ -131,7 +167,10 @@ def _cycle(
     left = int((states > 0).sum()) if states is not None else 0
     summary = tuning[-1].summary if tuning else {}
     results = [one for one in evaluations if one.cycle == number_]
-    return Cycle(
+    loss_before = _first(number(summary, "loss_before_pruning"), *(one.loss_before for one in pruned))
+    loss_pruned = _first(number(summary, "loss_after_pruning"), *(one.loss_after for one in reversed(pruned)))
+    recovery = cycle_recovery(number_, tuning, curves, loss_before, loss_pruned)
+    found = Cycle(
         cycle=number_,
         strategy=", ".join(dict.fromkeys(one.strategy for one in pruned if one.strategy)),
         level=pruned[-1].level if pruned else None,
@@ -139,30 +178,21 @@ def _cycle(
         grown=sum(len(one.heads) for one in grown),
         heads_left=left,
         sparsity=1 - left / present if present else 0.0,
-        loss_before=_first(number(summary, "loss_before_pruning"), *(one.loss_before for one in pruned)),
-        loss_pruned=_first(number(summary, "loss_after_pruning"), *(one.loss_after for one in reversed(pruned))),
+        loss_before=loss_before,
+        loss_pruned=loss_pruned,
         loss_after=_first(number(summary, "loss_after_fine_tuning"), _validation_at_end(tuning, curves)),
-        training=_training(tuning, curves),
-        perplexity=_of_model(results, "pruned"),
-        control_perplexity=_of_model(results, "control"),
-        impact=_of_model(results, "comparison", "loss_difference"),
-        impact_on_control=_of_model(results, "comparison", "loss_difference_to_control"),
+        training=_training(tuning, curves, recovery),
+        perplexity=of_model(results, "pruned"),
+        control_perplexity=of_model(results, "control"),
+        impact=of_model(results, "comparison", "loss_difference"),
+        impact_on_control=of_model(results, "comparison", "loss_difference_to_control"),
         seconds=sum(span.seconds for span in own),
     )
+    return found, recovery
 
 
 def _first(*values: float | None) -> float | None:
     return next((value for value in values if value is not None), None)
-
-
-def _of_model(evaluations: Sequence[Evaluation], model: str, key: str = "perplexity") -> Measured | None:
-    """The model's figure in the last of the evaluations that has it."""
-    for one in reversed(evaluations):
-        found: Mapping[str, Any] = one.results.get(model) or {}
-        value = number(found, key)
-        if value is not None:
-            return Measured(value, number(found, f"{key}_low"), number(found, f"{key}_high"))
-    return None
 
 
 def _validation_at_end(tuning: Sequence[PhaseSpan], curves: Curves) -> float | None:
@@ -170,23 +200,17 @@ def _validation_at_end(tuning: Sequence[PhaseSpan], curves: Curves) -> float | N
     if not tuning or "validation_loss" not in curves:
         return None
     steps, values = curves["validation_loss"]
-    inside = values[(steps > tuning[0].first_step) & (steps <= tuning[-1].last_step)]
-    return float(inside[-1]) if len(inside) else None
+    own = values[(steps > tuning[0].first_step) & (steps <= tuning[-1].last_step)]
+    return float(own[-1]) if len(own) else None
 
 
-def _training(tuning: Sequence[PhaseSpan], curves: Curves) -> Training | None:
+def _training(tuning: Sequence[PhaseSpan], curves: Curves, recovery: CycleRecovery | None) -> Training | None:
     if not tuning:
         return None
     first, last = tuning[0].first_step, tuning[-1].last_step
-
-    def inside(name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        steps, values = curves.get(name, (np.empty(0, np.int64), np.empty(0)))
-        low, high = np.searchsorted(steps, first, "left"), np.searchsorted(steps, last, "right")
-        finite = np.isfinite(values[low:high])
-        return steps[low:high][finite], values[low:high][finite]
-
-    steps, losses = inside("loss")
-    rates, throughput = inside("learning_rate")[1], inside("tokens_per_second")[1]
+    steps, losses = inside(curves, "loss", first, last)
+    rates, throughput = (inside(curves, name, first, last)[1] for name in ("learning_rate", "tokens_per_second"))
+    norms = np.concatenate([inside(curves, name, first, last)[1] for name in GRADIENT_NORMS])
     lowest = int(np.argmin(losses)) if len(losses) else 0
     slope = float(np.polyfit(steps - steps[0], losses, 1)[0]) * 100 if np.count_nonzero(np.diff(steps)) > 1 else None
     return Training(
@@ -198,6 +222,12 @@ def _training(tuning: Sequence[PhaseSpan], curves: Curves) -> Training | None:
         steps_to_90=_steps_to_90(steps, losses),
         tokens_per_second=float(np.median(throughput)) if len(throughput) else None,
         learning_rate=float(rates.max()) if len(rates) else None,
+        learning_rate_mean=float(rates.mean()) if len(rates) else None,
+        gradient_norm=float(np.median(norms)) if len(norms) else None,
+        gradient_norm_max=float(norms.max()) if len(norms) else None,
+        drop_per_step=recovery.drop_per_step if recovery else None,
+        area=recovery.area if recovery else None,
+        steps_to_half=recovery.steps_to_half if recovery else None,
     )
 
 

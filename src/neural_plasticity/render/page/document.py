@@ -18,6 +18,7 @@ from neural_plasticity.views.analysis import analysis
 from neural_plasticity.views.attention_evolution import attention_evolution
 from neural_plasticity.views.curves import clock_set_back, curves
 from neural_plasticity.views.cycles import cycles
+from neural_plasticity.views.embeddings import embeddings
 from neural_plasticity.views.evaluation import evaluation
 from neural_plasticity.views.fine_tuning import fine_tuning
 from neural_plasticity.views.growth import growth
@@ -41,6 +42,7 @@ class Budget:
     log_lines: int
     events: int
     decision_cells: int = 150_000
+    embedding_cells: int = 200_000
     context_points: int = 2_000  # of the loss in the panels of single phases
 
 
@@ -74,13 +76,14 @@ def _kinds(*types: type[ev.Event]) -> frozenset[str]:
 
 
 _PHASES = (ev.PhaseStarted, ev.PhaseEnded)
-_CHANGES = (ev.HeadsPruned, ev.HeadsGrown)
+_CHANGES = (ev.HeadsPruned, ev.HeadsGrown, ev.StateRestored)
 _ENDS = (ev.RunStarted, ev.RunEnded)
 
 SECTIONS: Mapping[str, Section] = {
     "overview": Section(
         lambda run, _: overview(run),
-        _kinds(*_ENDS, *_PHASES, *_CHANGES, ev.Progress, ev.Stabilised, ev.Evaluation, ev.Annotation, ev.LogLine),
+        _kinds(*_ENDS, *_PHASES, *_CHANGES, ev.Progress, ev.Stabilised, ev.CycleJudged,
+               ev.Evaluation, ev.Annotation, ev.LogLine),
     ),
     "timeline": Section(
         lambda run, budget: timeline(run, most=budget.context_points),
@@ -95,11 +98,12 @@ SECTIONS: Mapping[str, Section] = {
     "pruning": Section(lambda run, budget: pruning(run, budget.decision_cells), _kinds(*_CHANGES)),
     "fine_tuning": Section(lambda run, budget: fine_tuning(run, budget.context_points), _kinds(*_PHASES, *_CHANGES)),
     "evaluation": Section(lambda run, _: evaluation(run), _kinds(ev.Evaluation, ev.TextSample)),
-    "cycles": Section(lambda run, _: cycles(run), _kinds(*_PHASES, *_CHANGES, ev.Evaluation)),
+    "cycles": Section(lambda run, _: cycles(run), _kinds(*_PHASES, *_CHANGES, ev.CycleJudged, ev.Evaluation)),
     "attention": Section(
         lambda run, budget: attention_evolution(run, budget.attention_bytes), _kinds(ev.AttentionMaps)
     ),
     "growth": Section(lambda run, _: growth(run), _kinds(*_CHANGES)),
+    "embeddings": Section(lambda run, budget: embeddings(run, budget.embedding_cells), _kinds(ev.Embedding)),
     "samples": Section(lambda run, budget: all_samples(run, budget.sample_characters), _kinds(ev.TextSample)),
     "settings": Section(lambda run, _: settings(run), _kinds(ev.RunStarted)),
     "log": Section(lambda run, budget: log(run, budget.log_lines), _kinds(ev.LogLine)),
@@ -151,7 +155,7 @@ def _notes(run: Snapshot, sections: Mapping[str, Any]) -> Iterable[str]:
         )
     if "curves" in sections and sections["curves"].left_out:
         yield f"Curves: {sections['curves'].left_out:,} metrics are left out."
-    for name in ("heads", "attention"):
+    for name in ("heads", "attention", "embeddings"):
         if name in sections and sections[name].thinned:
             yield sections[name].thinned
     if "pruning" in sections and sections["pruning"].left_out:
