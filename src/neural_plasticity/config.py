@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +30,18 @@ class RunConfig:
     or your own as package.module:function. Several, with commas: one per cycle."""
     pruning_level: str = "0.2"
     """Fraction of the heads still active that one cycle prunes. Several, with commas: one per cycle."""
-    cycles: int | None = None
-    """Number of prune-and-heal cycles. Default: as many as strategies or levels were given."""
+    cycles: int | Literal["auto"] | None = None
+    """Number of prune-and-heal cycles, or 'auto': go on while the model stays inside --max_perplexity_increase, then
+    return to the last state inside it. Default: as many as strategies or levels were given."""
+    max_perplexity_increase: float | None = None
+    """With --cycles auto: a cycle is inside the budget when the 95 % interval of its perplexity on validation text,
+    over that of the unpruned control trained as long (auto implies --control), ends at or below 1 + this.
+    Default: 0.05."""
+    max_cycles: int | None = None
+    """With --cycles auto: no more cycles than this, whatever is still inside. Default: 20."""
+    judge_sequences: int | None = None
+    """With --cycles auto: validation sequences on which each cycle is judged, others than heads are scored on (fewer if
+    the text has fewer). More make the interval narrower. Default: 256."""
     prune_unit: PruneUnit = "head"
     """What goes at once: single query heads, or whole key/value groups (these free KV cache)."""
     min_heads_per_layer: int = 1
@@ -110,9 +121,27 @@ class RunConfig:
 
     @property
     def cycle_count(self) -> int:
+        """Cycles that are planned; with ``--cycles auto`` the most that there can be."""
+        if self.cycles == "auto":
+            return 20 if self.max_cycles is None else self.max_cycles
         if self.cycles is not None:
             return self.cycles
         return max(len(self.pruning_strategy.split(",")), len(self.pruning_level.split(",")))
+
+    @property
+    def auto(self) -> bool:
+        """Whether the run finds out itself when to stop."""
+        return self.cycles == "auto"
+
+    @property
+    def loss_budget(self) -> float:
+        """What ln(perplexity / the control's) may come to with ``--cycles auto``."""
+        return math.log1p(0.05 if self.max_perplexity_increase is None else self.max_perplexity_increase)
+
+    @property
+    def sequences_to_judge(self) -> int:
+        """Validation sequences on which a cycle is judged, if the text has as many."""
+        return 256 if self.judge_sequences is None else self.judge_sequences
 
     @property
     def grows(self) -> bool:
@@ -153,14 +182,14 @@ class RunConfig:
         )
 
     def checked(self) -> RunConfig:
-        """This configuration, if every value is possible.
+        """This configuration, if every value is possible, with what it implies.
 
         Raises:
             ConfigError: a value is impossible; the message names its flag.
         """
         for flag, minimum in _MINIMA.items():
             value = getattr(self, flag)
-            if value is not None and not minimum <= value < 2**63:
+            if value not in (None, "auto") and not minimum <= value < 2**63:
                 raise ConfigError(f"--{flag} {value}: expected at least {minimum}, and less than 2**63.")
         for flag in ("learning_rate", "stabilisation_tolerance"):
             value = getattr(self, flag)
@@ -168,7 +197,29 @@ class RunConfig:
                 raise ConfigError(f"--{flag} {value}: expected a number between 0 and 1, both excluded.")
         _ = self.strategies, self.levels
         self._check_growth()
-        return self
+        self._check_auto()
+        return dataclasses.replace(self, control=True) if self.auto else self
+
+    def _check_auto(self) -> None:
+        """ConfigError when the options of ``--cycles auto`` cannot be, or would do nothing."""
+        increase = self.max_perplexity_increase
+        given = (increase, self.max_cycles, self.judge_sequences)
+        for flag, value in zip(("max_perplexity_increase", "max_cycles", "judge_sequences"), given, strict=True):
+            if value is not None and not self.auto:
+                raise ConfigError(
+                    f"--{flag} {value}: does nothing without --cycles auto; give it too, or leave this out."
+                )
+        if increase is not None and not 0 < increase < math.inf:
+            raise ConfigError(
+                f"--max_perplexity_increase {increase:g}: expected a number above 0; 0.05 lets perplexity be 5 % above "
+                "the control's. No finite text can show that nothing at all was lost."
+            )
+        for flag, text in (("pruning_strategy", self.pruning_strategy), ("pruning_level", self.pruning_level)):
+            if self.auto and "," in text:
+                raise ConfigError(
+                    f"--{flag} {text}: expected one value with --cycles auto, since the number of cycles is not known; "
+                    "it is used in every cycle."
+                )
 
     def _check_growth(self) -> None:
         """ConfigError when the growth options cannot be, or would do nothing."""
@@ -198,6 +249,8 @@ class RunConfig:
 
 _MINIMA: Mapping[str, int] = {
     "cycles": 1,
+    "max_cycles": 1,
+    "judge_sequences": 8,
     "min_heads_per_layer": 0,
     "warmup_steps": 1,
     "fine_tuning_steps": 0,

@@ -16,22 +16,30 @@ class Stage(NamedTuple):
 
     phase: Phase
     cycle: int
+    judges: bool = False  # an evaluation on validation text, which decides whether there is another cycle
 
 
-def stages(cycles: int, grows: bool = False) -> tuple[Stage, ...]:
+def stages(cycles: int, grows: bool = False, judged: bool = False) -> tuple[Stage, ...]:
     """Warm-up and the baseline's evaluation; then every cycle's analysis, pruning, fine-tuning, growth if it
-    ``grows``, and evaluation."""
+    ``grows``, and evaluation. Cycles that are ``judged`` are evaluated once, after the last one."""
     growth: tuple[Phase, ...] = ("growth",) if grows else ()
     per_cycle: tuple[Phase, ...] = ("analysis", "pruning", "fine-tuning", *growth, "evaluation")
     return (
         Stage("warmup", 0),
         Stage("evaluation", 0),
-        *(Stage(phase, cycle) for cycle in range(1, cycles + 1) for phase in per_cycle),
+        *(
+            Stage(phase, cycle, judged and phase == "evaluation")
+            for cycle in range(1, cycles + 1)
+            for phase in per_cycle
+        ),
+        *((Stage("evaluation", cycles),) if judged else ()),
     )
 
 
 def planned_work(stage: Stage, config: RunConfig, ablation_passes: int) -> float:
     """Cost of a stage in forward passes of one sequence (a training step's backward counts as two forwards)."""
+    if stage.judges:
+        return 2.0 * config.sequences_to_judge
     evaluation = config.eval_sequences * (2 if config.control and stage.cycle else 1)
     match stage.phase:
         case "warmup":
