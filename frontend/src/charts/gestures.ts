@@ -2,6 +2,8 @@
 export interface Gestures {
     hover(at: number | null): void
     seek(at: number): void
+    /** A drag that seeks began (true) or is over. */
+    hold?(on: boolean): void
     /** A stretch while it is being marked; `done` when the pointer is lifted, null when given up. */
     select?(range: [number, number] | null, done: boolean): void
     /** `factor` below 1 shows less; the point at `at` stays in its place. */
@@ -43,9 +45,13 @@ export function gestures(
             on.pan?.((before - at) / 2)
             apart = now
         } else if (from !== null) on.select?.([Math.min(from, at), Math.max(from, at)], false)
-        else on.seek(at)
+        else {
+            on.hold?.(true)
+            on.seek(at)
+        }
     }
     const up = (event: PointerEvent) => {
+        on.hold?.(false)
         if (!pointers.delete(event.pointerId) || from === null) return
         const at = place(event.clientX)
         const marked = event.type === 'pointerup' && Math.abs(at - from) > 0.005
@@ -72,6 +78,7 @@ export function gestures(
     element.addEventListener('wheel', wheel, { passive: false })
     element.addEventListener('dblclick', double)
     return () => {
+        on.hold?.(false)
         element.removeEventListener('pointerdown', down)
         element.removeEventListener('pointermove', move)
         element.removeEventListener('pointerup', up)

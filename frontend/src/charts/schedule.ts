@@ -4,7 +4,7 @@
  * for a while.
  */
 
-const BUDGET = 4 // milliseconds of a frame; the cursor and the browser need the rest
+const BUDGET = 2 // milliseconds of a frame; the cursor and the browser need the rest
 const SHARE = 5 // of the time, about one part in so many is spent on drawing
 const QUIET = 250 // milliseconds without a request in sight before one out of sight is drawn
 const waiting = new Map<object, () => void>()

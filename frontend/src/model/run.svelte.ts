@@ -14,6 +14,7 @@ export type Window = [number, number]
 
 const PUBLISH_EVERY = 200 // milliseconds: how often arriving points are drawn
 const FETCH_EVERY = 500
+const TELL_EVERY = 80 // milliseconds: figures that change faster cannot be read, and each change is laid out again
 type Clock = Curves['clock']
 const NO_CLOCK: Clock = {
     steps: { data: new Int32Array(), shape: [0] },
@@ -49,6 +50,11 @@ export class RunModel {
     readonly first = $derived(this.doc.timeline?.first ?? 0)
     readonly last = $derived(Math.max(this.doc.timeline?.last ?? 0, this.newest))
     readonly step = $derived(Math.min(Math.max(this.cursor ?? this.last, this.first), this.last))
+    private held = $state(false)
+    private paced = $state(0)
+    private pacing: ReturnType<typeof setInterval> | undefined
+    /** The step that words and figures are about: `step`, at a pace that can be read while the cursor is dragged. */
+    readonly told = $derived(this.held ? this.paced : this.step)
     readonly window: Window = $derived(this.zoom ?? [this.first, this.last])
     private readonly clock = $derived(this.doc.curves?.clock)
     readonly time: Axis = $derived(
@@ -91,7 +97,19 @@ export class RunModel {
 
     close(): void {
         this.stop?.()
+        this.hold(false)
         clearTimeout(this.publishing)
+    }
+
+    /** The cursor is being dragged, or is let go: then everything is said at once. */
+    hold(on: boolean): void {
+        if (on === this.held) return
+        clearInterval(this.pacing)
+        if (on) {
+            this.paced = this.step
+            this.pacing = setInterval(() => (this.paced = this.step), TELL_EVERY)
+        }
+        this.held = on
     }
 
     /** Moves the cursor; the last step is where it follows the newest one. */
