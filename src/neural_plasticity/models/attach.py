@@ -23,6 +23,7 @@ from neural_plasticity.models.layouts import IGNORES_SEAM, LayerLayout, layer_la
 from neural_plasticity.models.proof import prove, trial
 from neural_plasticity.models.protection import Protection
 from neural_plasticity.models.seam import LayerSeam, Probe, backend_of, register_backend, seam_of
+from neural_plasticity.models.widening import Where, add_heads
 
 
 def attach(model: Any) -> Heads:
@@ -59,14 +60,25 @@ class Heads:
 
     def __init__(self, model: PreTrainedModel, layouts: tuple[LayerLayout, ...]) -> None:
         self.model = model
-        self.layouts = layouts
-        record = plasticity_record(model.config)
-        width = record["shape"][1] if record is not None else model.config.num_attention_heads
-        self.shape: tuple[int, int] = (len(layouts), int(width))
+        self._layouts = layouts
+        self._record = plasticity_record(model.config)
 
     def __repr__(self) -> str:
-        mask = self.mask
-        return f"Heads({self.shape[0]} layers × {self.shape[1]} heads, {int(mask.sum())} of {mask.size} active)"
+        mask, had = self.mask, sum(len(layout.groups) for layout in self.layouts)
+        return f"Heads({self.shape[0]} layers × {self.shape[1]} heads, {int(mask.sum())} of {had} active)"
+
+    @property
+    def layouts(self) -> tuple[LayerLayout, ...]:
+        """Where each layer's heads lie; found again when heads were added, through whichever ``Heads`` of the model."""
+        record = plasticity_record(self.model.config)
+        if record is not self._record:
+            self._layouts, self._record = layer_layouts(self.model), record
+        return self._layouts
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(layers, heads of the widest layer); what a layer has not is not ``present``."""
+        return len(self.layouts), max(len(layout.groups) for layout in self.layouts)
 
     @property
     def present(self) -> BoolGrid:
@@ -75,6 +87,19 @@ class Heads:
         for layout in self.layouts:
             grid[layout.layer, list(layout.query_ids)] = True
         return grid
+
+    @property
+    def original(self) -> BoolGrid:
+        """(layers, heads), True where a head is one of the model's own: present, and not `add`-ed."""
+        grid = self.present
+        for layout in self.layouts:
+            grid[layout.layer, layout.original :] = False
+        return grid
+
+    @property
+    def added(self) -> tuple[tuple[int, ...], ...]:
+        """Per layer, the key/value head of each head that was added to it. Empty where none was."""
+        return tuple(layout.added for layout in self.layouts)
 
     @property
     def mask(self) -> BoolGrid:
@@ -86,9 +111,11 @@ class Heads:
 
     @property
     def kv_groups(self) -> npt.NDArray[np.int64]:
-        """(layers, heads): the key/value head that each query head reads, numbered as in the original model."""
-        groups = [np.arange(self.shape[1]) // layout.group_size for layout in self.layouts]
-        return np.stack(groups).astype(np.int64)
+        """(layers, heads): the key/value head that each query head reads; −1 where a layer never had such a head."""
+        grid = np.full(self.shape, -1, dtype=np.int64)
+        for layout in self.layouts:
+            grid[layout.layer, : len(layout.groups)] = layout.groups
+        return grid
 
     def prune(self, heads: Iterable[Any]) -> tuple[HeadId, ...]:
         """Switch heads off and return them, read. Heads that are off stay off.
@@ -110,6 +137,20 @@ class Heads:
         self.set_mask(self.mask | grid_of(found, self.shape))
         return found
 
+    def add(self, where: Where, seed: int = 0) -> tuple[HeadId, ...]:
+        """Give layers new heads beyond the original number, switched on, and return them: ``heads.add({3: 2})``.
+
+        ``where`` says how many each layer gets, or names layers that get one each. The function is unchanged at birth:
+        what a new head writes is zero until training moves it. Make the optimiser afterwards: parameters are replaced.
+
+        Raises:
+            HeadError: there is no such layer, or compaction left it without heads.
+            UnsupportedModelError: the architecture's code does not allow it; the model is left as it was.
+        """
+        follow_backend(self.model)
+        list(self._seams())  # a detached model has no gates for them
+        return add_heads(self.model, where, seed)
+
     def set_mask(self, mask: npt.ArrayLike) -> None:
         """Set every switch at once: (layers, heads), True = active.
 
@@ -126,6 +167,23 @@ class Heads:
             gate = torch.as_tensor(wanted[layout.layer, list(layout.query_ids)])
             # A new tensor: a graph that still needs the old gate for its backward keeps it.
             seam.gate = gate.to(seam.gate)
+
+    def fade_in(self, heads: Iterable[Any], gate: float) -> None:
+        """Let heads through by a fraction, above 0 and up to 1, all others as they are: a return in small steps.
+
+        Such a head counts as active: it trains. Nothing can be compacted until its gate is 1 (or it is off again).
+
+        Raises:
+            HeadError: as `regrow`, or the fraction is none.
+        """
+        if not 0 < gate <= 1:
+            raise HeadError(f"gate {gate:g}: expected a number above 0, at most 1.")
+        chosen = grid_of(head_ids(heads, self.shape), self.shape)
+        if gone := heads_of(chosen & ~self.present):
+            raise HeadError(f"head {gone[0]}: compaction removed its weights; take the model from before compaction.")
+        for layout, seam in self._seams():
+            rows = torch.as_tensor(chosen[layout.layer, list(layout.query_ids)], device=seam.gate.device)
+            seam.gate = torch.where(rows, torch.full_like(seam.gate, gate), seam.gate)
 
     @contextmanager
     def gated(self, mask: npt.ArrayLike) -> Iterator[None]:

@@ -70,8 +70,9 @@ class ParameterSlices:
 class LayerLayout:
     """One layer's attention as weights: D = head_dim. A layer whose heads were all removed has ``heads == 0``.
 
-    ``query_ids`` and ``kv_ids`` say which heads of the original grid the layer still holds, in the order in which its
-    weights hold them. ``kv_of_query`` (heads,) is the local key/value head that each local query head reads.
+    ``query_ids`` and ``kv_ids`` say which heads of the grid the layer holds, ascending, which is the order in which its
+    weights hold them: those of the original model come first, added ones after them. ``kv_of_query`` (heads,) is the
+    local key/value head that each local query head reads.
     """
 
     layer: int
@@ -82,15 +83,21 @@ class LayerLayout:
     head_dim: int
     query_ids: tuple[int, ...]
     kv_ids: tuple[int, ...]
-    group_size: int  # query heads per key/value head in the original grid
+    groups: tuple[int, ...]  # key/value head of every query head that the layer ever had, by its number
+    original: int  # query heads before any was added: heads from this number on are new ones
     wiring: Wiring | None  # None: no heads left
     projections: Mapping[Kind, tuple[str, nn.Module]]  # path under the model, and the Linear or Conv1D there
+
+    @property
+    def added(self) -> tuple[int, ...]:
+        """The key/value head that each added head reads, or read while it was there."""
+        return self.groups[self.original :]
 
     @property
     def kv_of_query(self) -> Tensor:
         """(heads,) int64: local key/value head of each local query head."""
         place = {kv: index for index, kv in enumerate(self.kv_ids)}
-        return torch.tensor([place[query // self.group_size] for query in self.query_ids], dtype=torch.int64)
+        return torch.tensor([place[self.groups[query]] for query in self.query_ids], dtype=torch.int64)
 
     @property
     def even_groups(self) -> bool:
@@ -196,9 +203,11 @@ def layer_layouts(model: nn.Module) -> tuple[LayerLayout, ...]:
 
 
 def plasticity_record(config: Any) -> Mapping[str, Any] | None:
-    """``config.plasticity`` of a compact model: ``{"shape": [L, H], "query_heads": [[…]…], "kv_heads": [[…]…]}``.
+    """``config.plasticity``: ``{"shape": [L, H], "query_heads": [[…]…], "kv_heads": [[…]…], "added": [[…]…]}``.
 
-    The numbers are heads of the original grid, in the order of the weights; None for a model that was never compacted.
+    Which heads each layer holds, by their numbers, in the order of the weights; None for a model whose heads are those
+    of its configuration. ``added`` is there once heads were added beyond the original ones: per layer, the key/value
+    head that each of them reads. H is the original number of heads, and the most that any layer added.
     """
     record = getattr(config, "plasticity", None)
     return record if isinstance(record, Mapping) else None
@@ -262,8 +271,9 @@ def _layout(model: nn.Module, layer: int, site: _Site, kept: Mapping[str, Any] |
     config: Any = model.config
     if not isinstance(getattr(config, "num_attention_heads", None), int):
         raise unsupported(model, "its configuration does not say how many attention heads a layer has")
-    total = int(kept["shape"][1]) if kept is not None else config.num_attention_heads
+    total = config.num_attention_heads
     total_kv = int(getattr(config, "num_key_value_heads", None) or total)
+    added = kept["added"][layer] if kept is not None and "added" in kept else ()
     query_ids = tuple(kept["query_heads"][layer]) if kept is not None else tuple(range(total))
     kv_ids = tuple(kept["kv_heads"][layer]) if kept is not None else tuple(range(total_kv))
     if site.wiring is None:
@@ -278,7 +288,8 @@ def _layout(model: nn.Module, layer: int, site: _Site, kept: Mapping[str, Any] |
         head_dim=head_dim,
         query_ids=query_ids,
         kv_ids=kv_ids,
-        group_size=total // total_kv,
+        groups=(*(head // (total // total_kv) for head in range(total)), *added),
+        original=total,
         wiring=site.wiring,
         projections=site.projections,
     )

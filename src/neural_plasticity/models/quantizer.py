@@ -15,19 +15,20 @@ from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from neural_plasticity.errors import ModelError
-from neural_plasticity.models import compaction
+from neural_plasticity.models.compaction import install_seams
 from neural_plasticity.models.layouts import LayerLayout, layer_layouts, plasticity_record
+from neural_plasticity.models.surgery import QUANT_METHOD, correct_counts, perform, plan_surgery, targets_of
 
 
-@register_quantization_config(compaction.QUANT_METHOD)
+@register_quantization_config(QUANT_METHOD)
 class PlasticityConfig(QuantizationConfigMixin):
     """Only the method's name; which heads are left is in ``config.plasticity``, the one place that tells it."""
 
-    def __init__(self, quant_method: str = compaction.QUANT_METHOD) -> None:
+    def __init__(self, quant_method: str = QUANT_METHOD) -> None:
         self.quant_method = quant_method
 
 
-@register_quantizer(compaction.QUANT_METHOD)
+@register_quantizer(QUANT_METHOD)
 class PlasticityQuantizer(HfQuantizer):
     """Shapes the skeleton on the meta device; gives it its seams when the weights are there."""
 
@@ -40,9 +41,9 @@ class PlasticityQuantizer(HfQuantizer):
         model.config.plasticity = None  # the skeleton is still the unpruned model
         with torch.device("cpu"):  # from_pretrained is on the meta device, where indices have no values
             layouts = layer_layouts(model)
-            targets = compaction.targets_of(layouts, record)
-            compaction.perform(model, compaction.plan_surgery(model, layouts, targets))
-            compaction.correct_counts(model, layouts, targets)
+            targets = targets_of(layouts, record)
+            perform(model, plan_surgery(model, layouts, targets))
+            correct_counts(model, layouts, targets)
         model.config.plasticity = dict(record)
         self.targets: tuple[LayerLayout, ...] = targets
         return model
@@ -53,7 +54,7 @@ class PlasticityQuantizer(HfQuantizer):
         transformers refuses ``.half()``, ``.float()`` and training of quantised models, none of which applies here;
         ``config.quantization_config`` stays, so that the model can be saved and opened again.
         """
-        compaction.install_seams(model, self.targets)
+        install_seams(model, self.targets)
         for name in ("hf_quantizer", "quantization_method", "is_quantized"):
             model.__dict__.pop(name, None)
         for module in model.modules():

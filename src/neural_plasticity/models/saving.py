@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,12 @@ import transformers
 from torch import nn
 from transformers import AutoConfig
 
-from neural_plasticity.errors import ModelError
+from neural_plasticity.errors import ModelError, UnsupportedModelError
 from neural_plasticity.models import quantizer as quantizer  # registers how transformers opens a compact model
-from neural_plasticity.models.compaction import compact, is_pruned, kept_rows, targets_of
-from neural_plasticity.models.layouts import layer_layouts, plasticity_record
+from neural_plasticity.models.compaction import compact, is_pruned
+from neural_plasticity.models.layouts import Kind, LayerLayout, layer_layouts, unsupported
 from neural_plasticity.models.seam import backend_of
+from neural_plasticity.models.surgery import moved_rows
 
 
 def save_pruned(model: Any, path: str | PathLike[str]) -> Path:
@@ -68,40 +71,102 @@ def export_dense(model: Any, path: str | PathLike[str]) -> Path:
     """Save the model in its original shape, zeros where heads were removed: stock transformers opens it. Returns path.
 
     A pruned head's query, key, value and output weights are zero, so it adds nothing and the logits are the same; the
-    size is the original one again.
+    size is the original one again. With heads that were added, every layer is as wide as the widest, with zeros too.
 
     Raises:
         ModelError: ``path`` cannot be written.
+        UnsupportedModelError: heads were added, and the architecture's configuration cannot say so.
     """
     return _save(dense_copy(compact(model) if is_pruned(model) else model), path)
 
 
 @torch.no_grad()
 def dense_copy(small: Any) -> Any:
-    """A stock model of the original shape with ``small``'s weights in place and zeros for every removed head."""
+    """A stock model with ``small``'s weights in place and zeros for every head that a layer has not."""
+    layouts = layer_layouts(small)
+    shape = _DenseShape(layouts)
     config = copy.deepcopy(small.config)
     for name in ("plasticity", "quantization_config"):
         config.__dict__.pop(name, None)
     config._attn_implementation = backend_of(config._attn_implementation)
-    dense = type(small)._from_config(config, dtype=small.dtype).to(small.device).eval()
+    dense = _stock_model(small, config, shape).to(small.device).eval()
     if small.can_generate():
         dense.generation_config = copy.deepcopy(small.generation_config)
-    record = plasticity_record(small.config)
-    layouts = layer_layouts(dense)
-    targets = layouts if record is None else targets_of(layouts, record)
 
     have = dict(small.named_parameters()) | dict(small.named_buffers())
     for name, parameter in [*dense.named_parameters(), *dense.named_buffers()]:
         if name in have and have[name].shape == parameter.shape:
             parameter.copy_(have[name])
-    for layout, target in zip(layouts, targets, strict=True):
-        if target.heads == layout.heads:
+    for layout, whole in zip(layouts, layer_layouts(dense), strict=True):
+        if not layout.heads:
+            for part in whole.slices():
+                dense.get_parameter(part.parameter).index_fill_(part.dim, part.index.flatten().to(small.device), 0)
             continue
-        for name, (dim, places) in kept_rows(layout, target).items():
-            whole = dense.get_parameter(name)
-            whole.zero_()
-            if target.heads:
-                whole.index_copy_(dim, places.to(whole.device), have[name])
+        for name, move in moved_rows(layout, whole, shape.numbers(layout)).items():
+            rows = have[name].index_select(move.dim, move.before.to(small.device))
+            dense.get_parameter(name).zero_().index_copy_(move.dim, move.after.to(small.device), rows)
+    return dense
+
+
+class _DenseShape:
+    """The smallest even shape that holds every layer's heads: each key/value head is read by equally many."""
+
+    def __init__(self, layouts: Sequence[LayerLayout]) -> None:
+        first = layouts[0]
+        self.widened = any(head >= layout.original for layout in layouts for head in layout.query_ids)
+        self.head_dim = next((layout.head_dim for layout in layouts if layout.heads), 0)
+        self.kv_heads = len(set(first.groups[: first.original]))
+        self.group = first.original // self.kv_heads  # as in the original model, then as large as is needed
+        self._originals = (self.kv_heads, self.group)
+        for layout in layouts:
+            numbers = self.numbers(layout)
+            self.kv_heads = max(self.kv_heads, 1 + max(numbers["key"].values(), default=0))
+            joined = Counter(layout.groups[head] for head in layout.query_ids if head >= layout.original)
+            shared = [count for kv, count in joined.items() if kv < self._originals[0]]
+            self.group = max(self.group, self._originals[1] + max(shared, default=0))
+
+    @property
+    def heads(self) -> int:
+        return self.kv_heads * self.group
+
+    def numbers(self, layout: LayerLayout) -> dict[Kind, dict[int, int]]:
+        """The dense number of each head of this layer: originals in their place, added ones after them."""
+        kv_heads, group = self._originals
+        own = [kv for kv in layout.kv_ids if kv >= kv_heads]
+        kv_numbers = {kv: kv if kv < kv_heads else kv_heads + own.index(kv) for kv in layout.kv_ids}
+        numbers: dict[int, int] = {}
+        filled = Counter[int]()
+        for head in layout.query_ids:
+            kv = layout.groups[head]
+            place = head % group if head < layout.original else filled[kv] + group * (kv < kv_heads)
+            filled[kv] += head >= layout.original
+            numbers[head] = kv_numbers[kv] * self.group + place
+        return {"query": numbers, "output": numbers, "key": kv_numbers, "value": kv_numbers}
+
+
+def _stock_model(small: Any, config: Any, shape: _DenseShape) -> Any:
+    """A model of this configuration, in ``shape`` where heads were added.
+
+    Raises:
+        UnsupportedModelError: the configuration cannot say that shape.
+    """
+    if not shape.widened:
+        return type(small)._from_config(config, dtype=small.dtype)
+    refusal = unsupported(
+        small,
+        f"a stock model of it cannot have {shape.heads} heads of {shape.head_dim} as export_dense needs after heads "
+        "were added; use save_pruned, or prune the added heads first",
+    )
+    try:
+        config.num_attention_heads, config.head_dim = shape.heads, shape.head_dim
+        if getattr(config, "num_key_value_heads", None) is not None:
+            config.num_key_value_heads = shape.kv_heads
+        dense = type(small)._from_config(config, dtype=small.dtype)
+        found = layer_layouts(dense)
+    except (ValueError, RuntimeError, UnsupportedModelError) as error:
+        raise refusal from error
+    if any((one.heads, one.kv_heads, one.head_dim) != (shape.heads, shape.kv_heads, shape.head_dim) for one in found):
+        raise refusal
     return dense
 
 
