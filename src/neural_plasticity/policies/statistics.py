@@ -70,6 +70,49 @@ def paired_bootstrap_difference(
     return bootstrap_mean_interval(first - second, seed, confidence, resamples)
 
 
+def clustered_difference(
+    a: Values,
+    b: Values,
+    clusters: Sequence[int] | npt.NDArray[np.integer],
+    seed: int,
+    confidence: float = 0.95,
+    resamples: int = 4000,
+) -> Interval:
+    """As `paired_bootstrap_difference`, for pairs that come in clusters: whole clusters are resampled.
+
+    Pairs of one cluster (sequences of one document) are no independent evidence. The interval is the expanded
+    percentile interval (Hesterberg 2015, The American Statistician 69, 371–386): with few clusters the percentile
+    interval is too narrow, by √((k − 1)/k) and for not knowing the spread; both are made good through Student's t.
+    One cluster gives NaN bounds: there is no interval.
+
+    Raises:
+        InputError: the lengths differ, or are zero.
+    """
+    first, second = np.asarray(a, dtype=np.float64).ravel(), np.asarray(b, dtype=np.float64).ravel()
+    if not first.size == second.size == len(clusters):
+        raise InputError(
+            "a paired comparison needs the same sequences on both sides, each in a cluster; "
+            f"got {first.size}, {second.size} and {len(clusters)}."
+        )
+    if not first.size:
+        raise InputError("an interval needs at least one value, got none.")
+    difference = first - second
+    mean = float(difference.mean())
+    _, owner = np.unique(np.asarray(clusters), return_inverse=True)
+    sums, sizes = np.bincount(owner, difference), np.bincount(owner)
+    k = len(sizes)
+    if k == 1 or not np.isfinite(difference).all():
+        return Interval(mean, float("nan"), float("nan"))
+    rng = np.random.default_rng(seed)
+    means = []
+    for start in range(0, resamples, batch := max(1, 4_000_000 // k)):
+        drawn = rng.integers(k, size=(min(batch, resamples - start), k))
+        means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+    tail = stats.norm.cdf(np.sqrt(k / (k - 1)) * stats.t.ppf((1 - confidence) / 2, k - 1))
+    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
+    return Interval(mean, float(low), float(high))
+
+
 def median_paired_ratio(
     before: Values, after: Values, seed: int, confidence: float = 0.95, resamples: int = 2000
 ) -> Interval:
