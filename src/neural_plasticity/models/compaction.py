@@ -66,7 +66,7 @@ def without_pruned(layout: LayerLayout) -> LayerLayout:
     active = (seam.gate != 0).tolist()
     if not bool(((seam.gate == 0) | (seam.gate == 1)).all()):
         raise ModelError(
-            f"layer {layout.layer}: a head is coming back and its gate is not yet 1, so it cannot be compacted as it is."
+            f"layer {layout.layer}: a head is coming back and its gate is not yet 1, so it cannot be compacted yet."
         )
     return keep_heads(layout, [head for head, on in zip(layout.query_ids, active, strict=True) if on])
 
