@@ -260,12 +260,12 @@ def test_values_that_cannot_be_kept_are_refused_and_the_record_goes_on(tmp_path:
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     RecordWriter.create(tmp_path).close()
     with contextlib.closing(sqlite3.connect(tmp_path / "run.sqlite")) as connection:
-        connection.execute("UPDATE meta SET value = 3 WHERE key = 'schema_version'")
+        connection.execute("UPDATE meta SET value = 4 WHERE key = 'schema_version'")
         connection.commit()
     for opened in (open_run, RecordWriter.reopen):
         with pytest.raises(RecordError) as caught:
             opened(tmp_path)
-        _one_line(caught, "schema 3", "reads up to 2", "upgrade neural-plasticity")
+        _one_line(caught, "schema 4", "reads up to 3", "upgrade neural-plasticity")
 
 
 # Disks -----------------------------------------------------------------------------------------------------------

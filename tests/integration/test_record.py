@@ -37,6 +37,7 @@ from neural_plasticity.events import (
 )
 from neural_plasticity.heads import HeadId, HeadState
 from neural_plasticity.record import RecordWriter, Run, fan_out, open_run
+from neural_plasticity.record.schema import SCHEMA_VERSION
 
 START = RunStarted(name="test", shape=(2, 3), config={"level": 0.2, "cycles": (1, 2)})
 
@@ -342,7 +343,37 @@ UPDATE meta SET value = 1 WHERE key = 'schema_version';
 """
 
 
-def test_a_record_of_schema_1_is_read_as_it_is_and_goes_on_as_schema_2(tmp_path: Path) -> None:
+def test_a_record_of_schema_2_goes_on_as_the_present_one(tmp_path: Path) -> None:
+    written(tmp_path, START).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "run.sqlite")) as connection:
+        connection.executescript("UPDATE meta SET value = 2 WHERE key = 'schema_version';")
+        RecordWriter.reopen(tmp_path).close()
+        assert connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone() == (SCHEMA_VERSION,)
+    with open_run(tmp_path) as run:
+        assert len(list(run.events())) == 1
+
+
+def test_rounded_patterns_take_a_byte_each_and_come_back_to_the_last_bit(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    maps = np.rint(rng.random((6, 8, 20, 20)) * 254) / 254
+    maps[2, 3] = np.nan
+    odd = maps.copy()
+    odd[0, 0, 0, 0] = -0.0  # not one of the 255 values, though it compares equal
+    arrays = [maps.astype(kind) for kind in ("<f2", "<f4", "<f8", ">f4")] + [odd, maps + 1e-9]
+    events = [AttentionMaps(prompt="x", tokens=(), maps=array, error=0.002) for array in arrays]
+    written(tmp_path, *events).close()
+    with open_run(tmp_path) as run:
+        back = run.attention()
+    for array, event in zip(arrays, back, strict=True):
+        assert (event.maps.dtype, event.maps.tobytes(), event.error) == (array.dtype, array.tobytes(), 0.002)
+        assert not event.maps.flags.writeable
+    with contextlib.closing(sqlite3.connect(tmp_path / "run.sqlite")) as connection:
+        kept = connection.execute("SELECT dtype, codec, length(data) FROM blobs ORDER BY rowid").fetchall()
+    assert [codec == "steps" for _, codec, _ in kept] == [True] * 4 + [False] * 2
+    assert all(size <= maps.size for _, codec, size in kept if codec == "steps")
+
+
+def test_a_record_of_schema_1_is_read_as_it_is_and_goes_on_as_the_present_one(tmp_path: Path) -> None:
     scores = [HeadScores(step=step, scores={"entropy": np.full((2, 3), float(step))}) for step in range(3)]
     pruned = HeadsPruned(step=3, heads=(HeadId(0, 1),), strategy="entropy")
     events = [START, *losses([0]), *scores, *losses([1, 2], scale=math.inf), pruned, LogLine(message="x")]
@@ -364,7 +395,7 @@ def test_a_record_of_schema_1_is_read_as_it_is_and_goes_on_as_schema_2(tmp_path:
         assert [line.message for line in run.log()] == ["x", "more"]
         assert look(run) == before
     with contextlib.closing(sqlite3.connect(tmp_path / "run.sqlite")) as connection:
-        assert connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone() == (2,)
+        assert connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone() == (SCHEMA_VERSION,)
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 

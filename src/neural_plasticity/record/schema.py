@@ -14,7 +14,7 @@ from pathlib import Path
 from neural_plasticity.errors import RecordError
 
 FILE_NAME = "run.sqlite"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3  # 3: blobs in steps; 2: one table for all events
 APPLICATION_ID = 0x4E504C52  # "NPLR", so that `file` and we can tell a record from another SQLite database
 BUSY_MS = 30_000
 PAGE_BYTES = 1024  # a commit writes whole pages, and an event is small: SQLite's 4096 costs a fifth of the rate
@@ -64,6 +64,9 @@ SELECT seq, attempt, cycle, phase, phase_step, step, time, kind, version, CAST(N
 SELECT seq, attempt, cycle, phase, phase_step, step, time, CAST('metrics' AS TEXT), CAST(1 AS INTEGER), layout,
     CAST(NULL AS TEXT), data FROM main.metrics
 """
+_TABLE, *_OTHERS = RECORDED.split(";\n")
+_COPY = f"INSERT INTO recorded {_RECORDED_IN_1} ORDER BY seq"
+_FROM_1 = (_TABLE, _COPY, "DROP TABLE events", "DROP TABLE metrics", *_OTHERS)
 
 # Shared-memory locking does not reach across hosts, so WAL would corrupt a record on these.
 _NETWORK_FILE_SYSTEMS = frozenset(
@@ -130,8 +133,8 @@ def open_for_writing(path: Path) -> tuple[sqlite3.Connection, str | None]:
         connection.execute("PRAGMA synchronous=FULL")
         if empty:
             _create_tables(connection)
-        if version == 1:
-            _bring_up_to_date(connection)
+        if version < SCHEMA_VERSION:
+            _bring_up_to_date(connection, version)
     except BaseException:
         connection.close()
         raise
@@ -148,12 +151,10 @@ def _create_tables(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def _bring_up_to_date(connection: sqlite3.Connection) -> None:
-    table, *others = RECORDED.split(";\n")
-    copy = f"INSERT INTO recorded {_RECORDED_IN_1} ORDER BY seq"
-    version = f"UPDATE meta SET value = {SCHEMA_VERSION} WHERE key = 'schema_version'"
+def _bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
+    now = f"UPDATE meta SET value = {SCHEMA_VERSION} WHERE key = 'schema_version'"
     connection.execute("BEGIN IMMEDIATE")
-    for statement in (table, copy, "DROP TABLE events", "DROP TABLE metrics", *others, version):
+    for statement in (*(_FROM_1 if version == 1 else ()), now):
         connection.execute(statement)  # an error leaves the record as it was: closing the connection takes all back
     connection.execute("COMMIT")
 
