@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { difference, drift, driftBetween, drifts, patternOf, takeLabel, tokenText } from './attention'
 import type { AttentionTake } from './types'
 
+const NONE = { data: new Float32Array(), shape: [0] }
 const take = (maps: number[][], heads: number[], more: Partial<AttentionTake> = {}): AttentionTake => ({
     step: 0,
     cycle: 0,
@@ -10,6 +11,9 @@ const take = (maps: number[][], heads: number[], more: Partial<AttentionTake> = 
     heads: { data: Int32Array.from(heads), shape: [heads.length / 2, 2] },
     maps: { data: Uint8Array.from(maps.flat()), shape: [maps.length, 2, 2] },
     error: 0,
+    first_token_mass: NONE,
+    previous_token: NONE,
+    induction: NONE,
     ...more,
 })
 const SAME = [254, 0, 127, 127]

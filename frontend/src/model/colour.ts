@@ -42,6 +42,10 @@ function ramp(colours: string[]): Ramp {
 }
 
 export const IMPORTANCE = ramp(CIVIDIS)
+/** One hue for what begins at nothing: a count, a distance. */
+const LIGHT_SEQUENCE = ramp(ATTENTION.slice(0, -1))
+const DARK_SEQUENCE = ramp(['#20242A', '#16304C', '#14477A', '#1F68A8', '#4A8DC4', '#7FB2DA', '#C4DCF0'])
+export const sequence = (dark: boolean): Ramp => (dark ? DARK_SEQUENCE : LIGHT_SEQUENCE)
 /** Most weights of a row are small: the hue deepens with the root of the weight, and the legend shows it so. */
 export const WEIGHT: Ramp = (() => {
     const even = ramp(ATTENTION)

@@ -27,6 +27,8 @@ const view = (cycles: Cycle[]): Cycles => ({
     baseline: { value: 7, low: 6, high: 8 },
     pruned_in: { data: Int32Array.from([0, 1, 2, 0]), shape: [2, 2] },
     states: { data: Int8Array.from([1, 0, 2, -1]), shape: [2, 2] },
+    recoveries: [],
+    cumulative: [],
     empty: null,
 })
 

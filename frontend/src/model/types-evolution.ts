@@ -26,6 +26,12 @@ export interface Cycle {
         learning_rate: number | null
         loss_per_100_steps: number | null
         steps_to_90?: number | null
+        learning_rate_mean: number | null
+        gradient_norm: number | null // before clipping: the median
+        gradient_norm_max: number | null
+        drop_per_step: number | null // validation loss won back per step
+        area: number | null // nats x steps of validation loss above what it was before pruning
+        steps_to_half: number | null
     } | null
     perplexity: Measured | null
     control_perplexity: Measured | null
@@ -38,7 +44,34 @@ export interface Cycles {
     baseline: Measured | null
     pruned_in: Integers
     states: Packed<Int8Array>
+    recoveries: CycleRecovery[]
+    cumulative: Cumulative[]
     empty: string | null
+}
+/** One cycle's training after its pruning, by steps since it. */
+export interface CycleRecovery {
+    cycle: number
+    steps: Integers
+    loss: Floats // running mean of the training loss
+    validation_steps: Integers
+    validation: Floats // the first point right after the pruning
+    before: number | null // validation loss right before it
+    excess_steps: Integers
+    excess: Floats // running mean of training loss minus the control's on the same batches
+}
+/** Where the model stood after a cycle (0: the baseline). */
+export interface Cumulative {
+    cycle: number
+    heads_left: number
+    sparsity: number
+    perplexity: Measured | null
+    control_perplexity: Measured | null
+    ratio_to_baseline: Measured | null
+    ratio_to_control: Measured | null
+    parameter_reduction: number | null
+    size_reduction: number | null
+    prefill_speedup: Measured | null
+    decode_speedup: Measured | null
 }
 export interface AttentionTake {
     step: number
@@ -49,9 +82,31 @@ export interface AttentionTake {
     maps: Bytes // (k, T, T): 0 to 254 for 0 to 1, 255 where there is no pattern
     error: number // largest difference that the packing made
     drift?: Floats // (k) Jensen-Shannon divergence in bits to the prompt's first take that has the head; NaN: no pattern
+    first_token_mass: Floats // (k) as all below; NaN: no pattern
+    previous_token: Floats
+    induction: Floats // on repeated random tokens
+}
+/** Mean over the prompts, in bits, (moments, layers, heads); NaN: no pattern. */
+export interface AttentionDrift {
+    model: string
+    steps: Integers
+    cycles: Integers
+    to_baseline: Floats
+    to_previous: Floats
+    prompts: number
+}
+export interface AttentionMover {
+    layer: number
+    head: number
+    drift: number
+    in_control: number | null
+    step: number
+    cycle: number
 }
 export interface AttentionEvolution {
     prompts: { prompt: string; tokens: string[]; takes: AttentionTake[] }[]
+    drift: AttentionDrift[] // the run's model, then the control
+    movers: AttentionMover[]
     thinned: string | null
     empty: string | null
 }

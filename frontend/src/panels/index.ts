@@ -6,6 +6,7 @@ import Analysis from './Analysis.svelte'
 import Attention from './Attention.svelte'
 import Configuration from './Configuration.svelte'
 import Cycles from './Cycles.svelte'
+import Embeddings from './Embeddings.svelte'
 import Evaluation from './Evaluation.svelte'
 import Events from './Events.svelte'
 import FineTuning from './FineTuning.svelte'
@@ -33,6 +34,7 @@ export const PANELS: Panel[] = [
     { id: 'cycles', label: 'Cycles', component: Cycles },
     { id: 'attention', label: 'Attention', component: Attention },
     { id: 'growth', label: 'Growth', component: Growth },
+    { id: 'embeddings', label: 'Embeddings', component: Embeddings },
     { id: 'samples', label: 'Samples', component: Samples },
     { id: 'configuration', label: 'Configuration', component: Configuration },
     { id: 'log', label: 'Log', component: Log },
