@@ -12,6 +12,7 @@ from typing import Any, Literal
 from neural_plasticity.errors import ConfigError
 
 PruneUnit = Literal["head", "kv_group"]
+NewHeadsRule = Literal["gradient", "random"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,11 @@ class RunConfig:
     --fine_tuning_steps."""
     growth_ramp_steps: int | None = None
     """The gate of a head that comes back rises from 0 to 1 over this many of the growth steps. Default: half."""
+    grow_new_heads: int = 0
+    """New heads beyond the original number, over the whole run: spread over the cycles' growth phases, earlier ones
+    first (--cycles auto: all in the first). They change nothing at birth, since what they write starts at zero."""
+    new_heads_rule: NewHeadsRule = "gradient"
+    """Which layers get new heads: those whose heads are worth most by gradient, or random ones to compare with."""
     control: bool = False
     """Also train an unpruned control for as many steps on the same batches (doubles the fine-tuning time)."""
     batch_size: int = 8
@@ -146,7 +152,13 @@ class RunConfig:
     @property
     def grows(self) -> bool:
         """Whether each cycle has a growth phase."""
-        return self.growth
+        return self.growth or self.grow_new_heads > 0
+
+    def heads_born_in(self, cycle: int) -> int:
+        """How many of the new heads are born in this cycle; the first cycles get one more where it does not divide."""
+        cycles = 1 if self.auto else self.cycle_count
+        before, now = (math.ceil(self.grow_new_heads * min(done, cycles) / cycles) for done in (cycle - 1, cycle))
+        return now - before
 
     @property
     def steps_of_growth(self) -> int:
@@ -226,16 +238,21 @@ class RunConfig:
         for flag, value, default, on in (
             ("growth_budget", self.growth_budget, 0.5, self.growth),
             ("growth_steps", self.growth_steps, None, self.grows),
-            ("growth_ramp_steps", self.growth_ramp_steps, None, self.grows),
+            ("growth_ramp_steps", self.growth_ramp_steps, None, self.growth),
+            ("new_heads_rule", self.new_heads_rule, "gradient", self.grow_new_heads),
         ):
+            needed = {"growth_steps": "--growth or --grow_new_heads", "new_heads_rule": "--grow_new_heads"}
             if value != default and not on:
-                raise ConfigError(f"--{flag} {value}: does nothing without --growth; give it too, or leave this out.")
+                raise ConfigError(
+                    f"--{flag} {value}: does nothing without {needed.get(flag, '--growth')}; give it too, or leave "
+                    "this out."
+                )
         if not 0 < self.growth_budget < 1:
             raise ConfigError(
                 f"--growth_budget {self.growth_budget:g}: expected a fraction of the heads that a cycle prunes, "
                 "between 0 and 1, excluded."
             )
-        if self.grows and self.steps_of_ramp > self.steps_of_growth:
+        if self.growth and self.steps_of_ramp > self.steps_of_growth:
             raise ConfigError(
                 f"--growth_ramp_steps {self.steps_of_ramp}: the growth phase has {self.steps_of_growth} steps "
                 "(--growth_steps), and the gate has to be all the way up at its end."
@@ -256,6 +273,7 @@ _MINIMA: Mapping[str, int] = {
     "fine_tuning_steps": 0,
     "growth_steps": 1,
     "growth_ramp_steps": 1,
+    "grow_new_heads": 0,
     "batch_size": 1,
     "sequence_length": 8,
     "stabilisation_window": 8,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, SupportsIndex
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from neural_plasticity.errors import HeadError
 from neural_plasticity.heads import MOST, HeadId
+from neural_plasticity.hub import first_line
 from neural_plasticity.models.layouts import LayerLayout, layer_layouts, unsupported
 from neural_plasticity.models.proof import prove, trial
 from neural_plasticity.models.seam import LayerSeam, seam_of
@@ -27,6 +28,7 @@ from neural_plasticity.models.surgery import Surgery, correct_counts, perform, p
 
 _SAID = ("plasticity", "quantization_config")  # what the configuration says of heads
 Where = Mapping[int, int] | Iterable[int]
+Layouts = Sequence[LayerLayout]
 
 
 def add_heads(model: Any, where: Where, seed: int = 0) -> tuple[HeadId, ...]:
@@ -52,6 +54,18 @@ def add_heads(model: Any, where: Where, seed: int = 0) -> tuple[HeadId, ...]:
     )
 
 
+def check_widening(model: Any) -> None:
+    """Refuse now what ``add_heads`` would refuse later. The attached model is as it was afterwards.
+
+    Raises:
+        UnsupportedModelError: the architecture's code does not allow other widths.
+    """
+    layouts = layer_layouts(model)
+    first = next((layout.layer for layout in layouts if layout.heads), None)
+    if first is not None:
+        _change(model, layouts, tuple(_widened(one, int(one.layer == first)) for one in layouts), seed=0)()
+
+
 def set_added(model: Any, added: Sequence[Sequence[int]]) -> None:
     """Give an attached model exactly these added heads, per layer the key/value head that each reads.
 
@@ -71,7 +85,7 @@ def set_added(model: Any, added: Sequence[Sequence[int]]) -> None:
         _change(model, layouts, targets, seed=0)
 
 
-def _counts(where: Where, layouts: Sequence[LayerLayout]) -> Counter[int]:
+def _counts(where: Where, layouts: Layouts) -> Counter[int]:
     """How many new heads each layer gets, checked."""
     given = where.items() if isinstance(where, Mapping) else ((layer, 1) for layer in where)
     counts = Counter[int]()
@@ -104,40 +118,48 @@ def _widened(layout: LayerLayout, count: int) -> LayerLayout:
 
 
 @torch.no_grad()
-def _change(model: Any, layouts: Sequence[LayerLayout], targets: Sequence[LayerLayout], seed: int) -> None:
-    """Turn ``layouts`` into ``targets`` in place, prove that the seam reaches every head, or leave all as it was."""
+def _change(model: Any, layouts: Layouts, targets: Layouts, seed: int) -> Callable[[], None]:
+    """Turn ``layouts`` into ``targets`` in place, prove that the seam reaches every head, and return the way back.
+
+    Raises:
+        UnsupportedModelError: it cannot be; all is as it was.
+    """
     surgery = plan_surgery(model, layouts, targets)
     _initialise(model, layouts, targets, surgery, seed)
     before = Surgery(parameters={path: model.get_parameter(path) for path in surgery.parameters})
     seams = [seam_of(layout.module) for layout in layouts]
     said = {name: value for name, value in vars(model.config).items() if name in _SAID}
+
+    def back() -> None:
+        perform(model, before)
+        correct_counts(model, targets, layouts)
+        for layout, seam in zip(layouts, seams, strict=True):
+            if seam is not None:
+                layout.module.plasticity = seam
+        for name in _SAID:
+            vars(model.config).pop(name, None)
+        vars(model.config).update(said)
+
     with trial(model) as forward:
-        narrower = any(target.heads < layout.heads for layout, target in zip(layouts, targets, strict=True))
         expected = forward()
         try:
             perform(model, surgery)
             correct_counts(model, layouts, targets)
             for layout, target, seam in zip(layouts, targets, seams, strict=True):
                 if seam is not None and target.query_ids != layout.query_ids:
-                    layout.module.plasticity = _wider_seam(seam, layout, target)
+                    layout.module.plasticity = _resized_seam(seam, layout, target)
             write_record(model.config, targets)
-            found = layer_layouts(model)
-            prove(model, found, forward, forward() if narrower else expected)
+            fewer = any(target.heads < layout.heads for layout, target in zip(layouts, targets, strict=True))
+            prove(model, layer_layouts(model), forward, forward() if fewer else expected)
         except BaseException as error:
-            perform(model, before)
-            correct_counts(model, targets, layouts)
-            for layout, seam in zip(layouts, seams, strict=True):
-                if seam is not None:
-                    layout.module.plasticity = seam
-            for name in _SAID:
-                vars(model.config).pop(name, None)
-            vars(model.config).update(said)
+            back()
             if isinstance(error, RuntimeError | IndexError):
-                raise unsupported(model, f"its code does not take another number of heads: {error}"[:160]) from error
+                raise unsupported(model, f"its code counts heads in its own way ({first_line(error)})") from error
             raise
+    return back
 
 
-def _wider_seam(seam: LayerSeam, layout: LayerLayout, target: LayerLayout) -> LayerSeam:
+def _resized_seam(seam: LayerSeam, layout: LayerLayout, target: LayerLayout) -> LayerSeam:
     """The seam of the new shape: gates as they were, those of new heads 1."""
     wider = LayerSeam(seam.layer, target.kv_of_query.to(seam.gate.device), target.even_groups)
     stay = [head for head in layout.query_ids if head in target.query_ids]
@@ -148,9 +170,7 @@ def _wider_seam(seam: LayerSeam, layout: LayerLayout, target: LayerLayout) -> La
     return wider
 
 
-def _initialise(
-    model: nn.Module, layouts: Sequence[LayerLayout], targets: Sequence[LayerLayout], surgery: Surgery, seed: int
-) -> None:
+def _initialise(model: nn.Module, layouts: Layouts, targets: Layouts, surgery: Surgery, seed: int) -> None:
     """Random weights for the queries, keys and values that ``layouts`` do not have; everything else of them is zero."""
     generator = torch.Generator().manual_seed(seed)
     for layout, target in zip(layouts, targets, strict=True):

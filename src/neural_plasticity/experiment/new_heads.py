@@ -1,0 +1,51 @@
+"""New heads beyond the original number, born in the growth phase: where, why, and that nothing changed at birth."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from neural_plasticity.events import HeadsGrown
+from neural_plasticity.experiment.state import Experiment
+from neural_plasticity.policies.births import Births, layers_at_random, layers_by_worth
+
+_BIRTH = 15  # purpose number of Experiment.seed_for
+
+
+def new_heads(x: Experiment, count: int) -> HeadsGrown:
+    """Give the model ``count`` new heads, and tell it. They learn in the training that follows, like all others.
+
+    What they are chosen by is this cycle's analysis. Loss is measured before and after: the same, to rounding.
+    """
+    seed = x.seed_for(_BIRTH)
+    births = _births(x, count, seed)
+    before = x.validation_loss()
+    wanted = {layer: births.layers.count(layer) for layer in births.layers}
+    heads = x.heads.add(wanted, seed)
+    after = x.validation_loss()
+    # A layer's numbers follow the order in which it was given its heads.
+    left = {
+        layer: [why for at, why in zip(births.layers, births.reasons, strict=True) if at == layer] for layer in wanted
+    }
+    return HeadsGrown(
+        heads=heads,
+        origin="added",
+        strategy=x.config.new_heads_rule,
+        score=x.scores.get("gradient") if x.config.new_heads_rule == "gradient" else None,
+        rule=births.rule,
+        reasons={f"{head.layer}.{head.head}": left[head.layer].pop(0) for head in heads},
+        loss_before=before,
+        loss_after=after,
+        details={
+            "seed": seed,
+            "layer_worths": [None if np.isnan(worth) else float(worth) for worth in births.worths],
+            "key_value_heads": {str(head): int(x.heads.kv_groups[head]) for head in heads},
+        },
+        **x.clock.at(),
+    )
+
+
+def _births(x: Experiment, count: int, seed: int) -> Births:
+    if x.config.new_heads_rule == "random":
+        return layers_at_random(x.heads.shape[0], count, seed)
+    earlier = np.array([len(added) for added in x.heads.added], dtype=np.int64)
+    return layers_by_worth(x.scores["gradient"], x.heads.mask, count, earlier)
