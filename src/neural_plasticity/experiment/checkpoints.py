@@ -1,4 +1,7 @@
-"""Checkpoints between phases: enough to go on as if nothing had happened, written so that a kill leaves the old one."""
+"""Checkpoints between phases: enough to go on as if nothing had happened, written so that a kill leaves the old one.
+
+The same state, kept in memory, is what a run returns to when a later cycle was too much.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from neural_plasticity.errors import RecordError
-from neural_plasticity.experiment.state import Experiment
+from neural_plasticity.experiment.state import Experiment, Kept
+from neural_plasticity.heads import HeadId
 from neural_plasticity.policies.statistics import Interval
 
 NAME = "last.pt"
@@ -23,21 +28,14 @@ class Position(NamedTuple):
 
 
 def save(x: Experiment, directory: Path, position: Position) -> Path:
-    """Write ``directory``/last.pt: weights, mask, control, counters and the baseline's results."""
+    """Write ``directory``/last.pt: weights, mask, control, counters, results, and the state to return to."""
     directory.mkdir(parents=True, exist_ok=True)
     state: dict[str, Any] = {
+        **captured(x),
         "position": tuple(position),
-        "model": x.model.state_dict(),
-        "control": None if x.control is None else x.control.state_dict(),
-        "mask": torch.from_numpy(x.heads.mask),
         "step": x.clock.step,
-        "scores": {name: torch.from_numpy(scores) for name, scores in x.scores.items()},
-        "losses": {name: torch.from_numpy(losses) for name, losses in x.losses.items()},
-        "baseline": x.baseline,
-        "closing": x.closing,
-        "damage": tuple(x.damage),
-        "loss_before_pruning": x.loss_before_pruning,
-        "loss_after_pruning": x.loss_after_pruning,
+        "kept": None if x.kept is None else tuple(x.kept),
+        "stopped": x.stopped,
     }
     temporary = directory / (NAME + ".tmp")
     with temporary.open("wb") as file:
@@ -57,23 +55,80 @@ def restore(x: Experiment, directory: Path) -> Position | None:
     if not path.exists():
         return None
     try:
-        state = torch.load(path, map_location=x.device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever unpickling a damaged file raises
         raise RecordError(f"--resume: {path} cannot be read ({type(error).__name__}); start a new run.") from error
     try:
-        x.model.load_state_dict(state["model"])
-        if state["control"] is not None:
-            x.control = x.copy_of_model()
-            x.control.load_state_dict(state["control"])
+        reinstate(x, state)
     except RuntimeError as error:
         raise RecordError(f"--resume: {path} holds the weights of another model than {x.config.model_name}.") from error
-    x.heads.set_mask(state["mask"].cpu().numpy())
     x.clock.step = state["step"]
-    x.scores = {name: scores.cpu().numpy() for name, scores in state["scores"].items()}
-    x.losses = {name: losses.cpu().numpy() for name, losses in state["losses"].items()}
+    x.kept = None if state["kept"] is None else Kept(*state["kept"])
+    x.stopped = state["stopped"]
+    return Position(*state["position"])
+
+
+def captured(x: Experiment) -> dict[str, Any]:
+    """What phases change: weights, mask, control, scores and results. Tensors are the model's own, not copies."""
+    return {
+        "model": x.model.state_dict(),
+        "control": None if x.control is None else x.control.state_dict(),
+        "mask": torch.from_numpy(x.heads.mask),
+        "states": torch.from_numpy(x.states.copy()),
+        "scores": {name: torch.from_numpy(scores) for name, scores in x.scores.items()},
+        "losses": {name: torch.from_numpy(losses) for name, losses in x.losses.items()},
+        "baseline": x.baseline,
+        "closing": x.closing,
+        "pruned_in": [[*head, cycle] for head, cycle in x.pruned_in.items()],
+        "returns": [[*head, times] for head, times in x.returns.items()],
+        "damage": tuple(x.damage),
+        "loss_before_pruning": x.loss_before_pruning,
+        "loss_after_pruning": x.loss_after_pruning,
+    }
+
+
+def reinstate(x: Experiment, state: dict[str, Any]) -> None:
+    """Bring ``x`` to where ``state`` was `captured`; its clock goes on from where it is.
+
+    Raises:
+        RuntimeError: the weights are those of another model.
+    """
+    x.model.load_state_dict(state["model"])
+    if state["control"] is not None:
+        x.control = x.copy_of_model() if x.control is None else x.control
+        x.control.load_state_dict(state["control"])
+    x.heads.set_mask(state["mask"].numpy())
+    x.states = state["states"].numpy().copy()
+    x.scores = {name: scores.numpy() for name, scores in state["scores"].items()}
+    x.losses = {name: losses.numpy() for name, losses in state["losses"].items()}
     x.baseline = state["baseline"]
     x.closing = state["closing"]
+    x.pruned_in = {HeadId(layer, head): cycle for layer, head, cycle in state["pruned_in"]}
+    x.returns = {HeadId(layer, head): times for layer, head, times in state["returns"]}
     x.damage = Interval(*state["damage"])
     x.loss_before_pruning = state["loss_before_pruning"]
     x.loss_after_pruning = state["loss_after_pruning"]
-    return Position(*state["position"])
+
+
+def keep(x: Experiment) -> None:
+    """Remember the present state as the one to return to, in the CPU's memory: as much as model and control take."""
+    state = captured(x)
+    untouched = not x.clock.cycle and x.control is not None  # before any pruning the control is the model
+    if untouched:
+        state["control"] = None
+    copied = _copied(state, {})
+    if untouched:
+        copied["control"] = copied["model"]
+    x.kept = Kept(x.clock.cycle, x.clock.step, copied)
+
+
+def _copied(value: Any, done: dict[tuple[int, int], Tensor]) -> Any:
+    """``value`` with its tensors copied to the CPU, each once: two names of tied weights stay one."""
+    if isinstance(value, Tensor):
+        key = (value.data_ptr(), value.numel())
+        if not value.numel() or key not in done:
+            done[key] = value.detach().to("cpu", copy=True)
+        return done[key]
+    if isinstance(value, dict):
+        return {name: _copied(one, done) for name, one in value.items()}
+    return value

@@ -73,6 +73,7 @@ def pruning(x: Experiment) -> Iterator[Event]:
         kv_groups=x.heads.kv_groups,
     )
     x.heads.prune(choice.heads)
+    x.pruned_in |= dict.fromkeys(choice.heads, cycle)
     after = x.validation_losses()
     x.loss_before_pruning, x.loss_after_pruning = float(before.mean()), float(after.mean())
     x.damage = paired_bootstrap_difference(after, before, seed)

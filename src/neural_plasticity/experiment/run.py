@@ -19,6 +19,7 @@ from neural_plasticity.errors import TrainingError
 from neural_plasticity.events import Event, PhaseStarted, RunEnded, RunStarted
 from neural_plasticity.experiment.clock import Stage, planned_work
 from neural_plasticity.experiment.evaluation import evaluation
+from neural_plasticity.experiment.growth_phases import growth
 from neural_plasticity.experiment.pruning_phases import analysis, pruning
 from neural_plasticity.experiment.state import Experiment, ablation_passes, open_experiment
 from neural_plasticity.experiment.training_phases import fine_tuning, warmup
@@ -29,6 +30,7 @@ PHASES: Mapping[str, Callable[[Experiment], Iterator[Event]]] = {
     "analysis": analysis,
     "pruning": pruning,
     "fine-tuning": fine_tuning,
+    "growth": growth,
     "evaluation": evaluation,
 }
 
@@ -117,6 +119,8 @@ def _planned(x: Experiment, stage: Stage) -> tuple[int, str]:
             return x.config.warmup_steps, "steps"
         case "fine-tuning":
             return x.config.fine_tuning_steps, "steps"
+        case "growth":
+            return x.config.steps_of_growth, "steps"
         case "evaluation":
             batches = math.ceil(len(x.test) / x.config.batch_size)
             return batches * (2 if x.control is not None and stage.cycle else 1), "batches"

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,16 +26,25 @@ from neural_plasticity.experiment.clock import (
     stages,
 )
 from neural_plasticity.experiment.training import Losses, batches_of, held_out_losses
-from neural_plasticity.heads import FloatGrid
+from neural_plasticity.experiment.judged_text import JudgedText, judged_text, refuse_hopeless_budget
+from neural_plasticity.heads import FloatGrid, HeadId, StateGrid, first_states
 from neural_plasticity.models.attach import Heads, attach
 from neural_plasticity.models.loading import load_model
 from neural_plasticity.policies.plugins import evaluate_with_plugin, load_plugin
-from neural_plasticity.policies.selection import check_plan
+from neural_plasticity.policies.selection import check_plan, possible_cycles
 from neural_plasticity.policies.statistics import Interval
 from neural_plasticity.policies.strategies import Strategy, resolve_strategy
 
 UNKNOWN = Interval(math.nan, math.nan, math.nan)
 Evaluator = Callable[[nn.Module], Mapping[str, float]]
+
+
+class Kept(NamedTuple):
+    """A state that a run may return to: how it was at the end of ``cycle`` (`checkpoints.captured`), at ``step``."""
+
+    cycle: int
+    step: int
+    state: dict[str, Any]
 
 
 @dataclass
@@ -55,11 +64,17 @@ class Experiment:
     evaluator: Evaluator | None
     plan: tuple[Stage, ...]
     clock: Clock
+    states: StateGrid  # of every head, as the events so far have left it
+    judged: JudgedText | None = None  # with --cycles auto
+    kept: Kept | None = None  # with --cycles auto: the last state inside the budget
+    stopped: str | None = None  # with --cycles auto: why there is no further cycle
     control: nn.Module | None = None
     losses: dict[str, Losses] = field(default_factory=dict)
     baseline: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, FloatGrid] = field(default_factory=dict)
     closing: dict[str, Any] = field(default_factory=dict)
+    pruned_in: dict[HeadId, int] = field(default_factory=dict)  # cycle that pruned each head that is off
+    returns: dict[HeadId, int] = field(default_factory=dict)  # how often a head has come back
     damage: Interval = UNKNOWN  # validation loss after minus before the last pruning
     loss_before_pruning: float = math.nan
     loss_after_pruning: float = math.nan
@@ -130,7 +145,7 @@ def open_experiment(config: RunConfig) -> Experiment:
     model, tokenizer = load_model(config.model_name, device=str(device))
     heads = attach(model)
     check_plan(
-        config.levels,
+        config.levels[:1] if config.auto else config.levels,
         heads.mask,
         min_heads_per_layer=config.min_heads_per_layer,
         unit=config.prune_unit,
@@ -145,7 +160,11 @@ def open_experiment(config: RunConfig) -> Experiment:
             f"--batch_size {config.batch_size}: the training text has {len(train)} sequences of {tokens} tokens; "
             "give a smaller batch or more text."
         )
-    plan = stages(config.cycle_count)
+    judged = None
+    if config.auto:
+        judged = judged_text(config, corpus.validation, tokenizer, validation)
+        refuse_hopeless_budget(config, model, heads, judged, device)
+    plan = stages(_most_cycles(config, heads), config.grows, config.auto)
     total = sum(planned_work(stage, config, ablation_passes(strategies, stage, heads)) for stage in plan)
     torch.manual_seed(config.seed)
     return Experiment(
@@ -162,6 +181,21 @@ def open_experiment(config: RunConfig) -> Experiment:
         evaluator=None if evaluate is None else partial(evaluate, tokenizer=tokenizer),
         plan=plan,
         clock=Clock(total),
+        states=first_states(heads.mask, heads.present),
+        judged=judged,
+    )
+
+
+def _most_cycles(config: RunConfig, heads: Heads) -> int:
+    """The cycles of the plan; with ``--cycles auto`` those until no head may go any more, if none comes back."""
+    if not config.auto or config.grows:
+        return config.cycle_count
+    return possible_cycles(
+        config.levels,
+        heads.mask,
+        min_heads_per_layer=config.min_heads_per_layer,
+        unit=config.prune_unit,
+        kv_groups=heads.kv_groups,
     )
 
 

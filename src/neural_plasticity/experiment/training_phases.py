@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 
 from neural_plasticity.data.tokens import shuffled_batches
@@ -43,7 +43,7 @@ def warmup(x: Experiment) -> Iterator[Event]:
             )
             break
     x.loss_before_pruning = x.validation_loss()
-    yield _validation(x, x.loss_before_pruning)
+    yield validation_metrics(x, x.loss_before_pruning)
     if x.config.control:
         # The control starts as the very model that is pruned, and never loses a head.
         x.control = x.copy_of_model()
@@ -62,7 +62,7 @@ def fine_tuning(x: Experiment) -> Iterator[Event]:
         yield metrics
         yield x.clock.progress()
     after = x.validation_loss()
-    yield _validation(x, after)
+    yield validation_metrics(x, after)
     summary = {
         "loss_before_pruning": x.loss_before_pruning,
         "loss_after_pruning": x.loss_after_pruning,
@@ -73,18 +73,31 @@ def fine_tuning(x: Experiment) -> Iterator[Event]:
     yield PhaseEnded(summary=summary, seconds=x.clock.leave(), **x.clock.at())
 
 
-def training_steps(x: Experiment, steps: int) -> Iterator[StepMetrics]:
-    """``steps`` training steps of the model, and of the control where there is one."""
+def training_steps(
+    x: Experiment,
+    steps: int,
+    *,
+    data: int = _DATA,
+    dropout: int = _DROPOUT,
+    share: float = 1.0,
+    before_step: Callable[[int], Mapping[str, float]] | None = None,
+) -> Iterator[StepMetrics]:
+    """``steps`` training steps of the model, and of the control where there is one.
+
+    ``data`` and ``dropout`` are purpose numbers of `Experiment.seed_for`, ``share`` the part of the phase's work that
+    this is, and ``before_step`` is told each step's number before it and gives further metrics.
+    """
     with ExitStack() as stack:
         trainee = stack.enter_context(Trainee.start(x.model, x.heads, x.config, steps))
         control = None
         if x.control is not None:
             control = stack.enter_context(Trainee.start(x.control, None, x.config, steps))
-        batches = shuffled_batches(x.train, x.config.batch_size, x.seed_for(_DATA))
-        dropout_seed = x.seed_for(_DROPOUT)
+        batches = shuffled_batches(x.train, x.config.batch_size, x.seed_for(data))
+        dropout_seed = x.seed_for(dropout)
         every = math.ceil(steps / VALIDATIONS)
         for number in range(steps):
             batch = next(batches).to(x.device)
+            more = before_step(number) if before_step is not None else {}
             began = time.perf_counter()
             loss = trainee.step(batch, dropout_seed + number)
             metrics = {
@@ -93,15 +106,17 @@ def training_steps(x: Experiment, steps: int) -> Iterator[StepMetrics]:
                 "learning_rate": trainee.learning_rate,
                 "sparsity": x.sparsity,
                 "tokens_per_second": batch.numel() / (time.perf_counter() - began),
+                **more,
             }
             if control is not None:
                 # The same dropout masks for both: a control must differ from the model in nothing but its heads.
                 metrics["control_loss"] = control.step(batch, dropout_seed + number)
-            x.clock.tick()
+            x.clock.tick(share=share)
             if number % every == every - 1 and number != steps - 1:
                 metrics["validation_loss"] = x.validation_loss()
             yield StepMetrics(metrics=metrics, **x.clock.at())
 
 
-def _validation(x: Experiment, loss: float) -> StepMetrics:
+def validation_metrics(x: Experiment, loss: float) -> StepMetrics:
+    """The loss of the watched validation sequences, as metrics."""
     return StepMetrics(metrics={"validation_loss": loss}, **x.clock.at())
