@@ -14,7 +14,9 @@ import tyro
 
 from neural_plasticity.config import RunConfig
 from neural_plasticity.dashboard.demo_options import Demo
-from neural_plasticity.errors import InputError
+from neural_plasticity.errors import ConfigError, InputError
+from neural_plasticity.sweep.cells import FLAGS, SENSIBLE, Cell, product
+from neural_plasticity.sweep.options import SweepOptions, Ways
 
 DESCRIPTION = "Prune, heal and regrow the attention heads of a language model, and see what happens while it happens."
 
@@ -37,6 +39,30 @@ class Run:
     config: RunConfig = field(default_factory=RunConfig)
     resume: Path | None = None
     """Go on with the run in this directory, with the options it was started with."""
+    compare_strategies: tuple[str, ...] | None = None
+    """Run several strategies, at every level of --pruning_level and with every seed of --seeds, and compare them: a
+    sweep (plasticity sweep has more options). Names with commas between; without names: entropy, gradient, magnitude,
+    random, combined."""
+    seeds: str | None = None
+    """With --compare_strategies: seeds, with commas between. Default: --seed alone."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Run every strategy at every level with every seed, and compare what comes out, in one table and one page.
+
+    Warm-up and baseline are run once per seed. The same command goes on where it was stopped: what has finished is not
+    run again. Every cell is an ordinary run below --output_dir, for plasticity serve, export and compare.
+    """
+
+    strategies: str = ",".join(SENSIBLE)
+    """Pruning strategies, with commas between."""
+    levels: str = "0.2"
+    """Pruning levels, with commas between: the fraction of the heads still active that one cycle prunes."""
+    seeds: str = "0,1,2"
+    """Seeds, with commas between. Two are needed for an interval; more make it narrower."""
+    ways: Ways = field(default_factory=Ways)
+    config: RunConfig = field(default_factory=RunConfig)
 
 
 @dataclass(frozen=True)
@@ -92,7 +118,7 @@ class Sync:
     """The tracker: wandb, tensorboard, trackio, and what else Accelerate knows."""
 
 
-Command = Run | Export | Demo | Sync | Serve | Compare
+Command = Run | Sweep | Export | Demo | Sync | Serve | Compare
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -103,6 +129,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         match command:
             case Run():
                 return _run(command)
+            case Sweep():
+                return _sweep(command)
             case Export():
                 return _export(command)
             case Demo():
@@ -131,6 +159,7 @@ def parse(arguments: Sequence[str]) -> Command:
     run = tyro.conf.subcommand("run", default=Run(defaults))
     return tyro.cli(
         Annotated[Run, run]
+        | Annotated[Sweep, tyro.conf.subcommand("sweep", default=Sweep(config=defaults))]
         | Annotated[Demo, tyro.conf.subcommand("demo")]
         | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[Sync, tyro.conf.subcommand("sync")]
@@ -144,9 +173,44 @@ def parse(arguments: Sequence[str]) -> Command:
     )
 
 
+def _sweep(command: Sweep) -> int:
+    from neural_plasticity.sweep.command import run_sweep
+
+    cells = product(command.strategies, command.levels, command.seeds)
+    return run_sweep(_options(cells, command.config, command.ways))
+
+
+def _options(cells: tuple[Cell, ...], base: RunConfig, ways: Ways, flag: str = FLAGS[0]) -> SweepOptions:
+    return SweepOptions(cells, base, base.output_dir or default_run_dir(datetime.now(), "sweep"), ways, flag)
+
+
+def _compare_strategies(command: Run, strategies: tuple[str, ...]) -> int:
+    """``plasticity run --compare_strategies``: a sweep with the options of a run."""
+    from neural_plasticity.sweep.command import run_sweep
+
+    config, default = command.config, RunConfig()
+    if command.resume is not None:
+        raise ConfigError("--resume: goes on with a single run; a comparison goes on when the same command is given.")
+    if config.pruning_strategy != default.pruning_strategy:
+        raise ConfigError(
+            f"--pruning_strategy {config.pruning_strategy}: --compare_strategies names the strategies; leave it out."
+        )
+    if command.seeds is not None and config.seed != default.seed:
+        raise ConfigError(f"--seed {config.seed}: --seeds names the seeds; leave it out.")
+    flags = ("--compare_strategies", "--pruning_level", "--seeds")
+    seeds = str(config.seed) if command.seeds is None else command.seeds
+    cells = product(",".join(strategies or SENSIBLE), config.pruning_level, seeds, flags)
+    base = replace(config, pruning_level=default.pruning_level, seed=default.seed)
+    return run_sweep(_options(cells, base, Ways(), flags[0]))
+
+
 def _run(command: Run) -> int:
     from neural_plasticity.session import resume_run, start_run
 
+    if command.compare_strategies is not None:
+        return _compare_strategies(command, command.compare_strategies)
+    if command.seeds is not None:
+        raise ConfigError(f"--seeds {command.seeds}: expected with --compare_strategies; a single run has one --seed.")
     if command.resume is not None:
         return resume_run(command.resume, command.config)
     config = command.config.checked()
@@ -195,6 +259,6 @@ def _serve(command: Serve) -> int:
     return 0
 
 
-def default_run_dir(now: datetime) -> Path:
+def default_run_dir(now: datetime, kind: str = "neural_plasticity") -> Path:
     """output/neural_plasticity_[timestamp]."""
-    return Path("output") / f"neural_plasticity_{now:%Y%m%d-%H%M%S}"
+    return Path("output") / f"{kind}_{now:%Y%m%d-%H%M%S}"

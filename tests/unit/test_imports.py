@@ -41,7 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "policies": {"errors", "heads", "models", "importance"},
     "experiment": _COMPUTING,
     "session": _COMPUTING | _SHOWING | {"experiment", "render", "trackers", "dashboard"},
-    "cli": _COMPUTING | _SHOWING | {"experiment", "render", "trackers", "dashboard", "session"},
+    "sweep": _COMPUTING | _SHOWING | {"experiment", "render", "trackers", "session"},
+    "cli": _COMPUTING | _SHOWING | {"experiment", "render", "trackers", "dashboard", "session", "sweep"},
     "__main__": {"cli"},
     # __init__.py imports public names on first use (a table of strings), and for type checkers.
     "__init__": _COMPUTING | _SHOWING | {"experiment", "render", "trackers", "dashboard"},

@@ -1,1 +1,1 @@
-"""Many runs in one go: strategies × levels × seeds, with what they share done once. Above the session, below the cli."""
+"""Many runs in one go: strategies × levels × seeds, with what they share done once."""

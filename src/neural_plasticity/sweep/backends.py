@@ -68,10 +68,10 @@ class LocalBackend:
     def wait(self, seconds: float) -> list[Outcome]:
         last = time.monotonic() + seconds
         while True:
-            ended = [(task, code) for task, process in self._running if (code := process.poll()) is not None]
+            ended = [one for one in self._running if one[1].poll() is not None]
             if ended or time.monotonic() >= last:
-                self._running = [one for one in self._running if one[1].returncode is None]
-                return ended
+                self._running = [one for one in self._running if one not in ended]
+                return [(task, _exit_code(process)) for task, process in ended]
             time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
@@ -83,4 +83,13 @@ class LocalBackend:
         for _, process in self._running:
             process.kill()
             process.wait()
+            _exit_code(process)
         self._running = []
+
+
+def _exit_code(process: subprocess.Popen[bytes]) -> int:
+    """Of a process that has ended; nothing more can be said to it."""
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):
+        process.stdin.close()
+    return process.returncode

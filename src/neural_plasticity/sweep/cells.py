@@ -32,6 +32,10 @@ AFTER_THE_BASELINE = (
     "prune_unit",
     "min_heads_per_layer",
     "fine_tuning_steps",
+    "growth",
+    "growth_budget",
+    "growth_steps",
+    "growth_ramp_steps",
     "control",  # copied when the warm-up is over; whether there is one is part of the key
 )
 
@@ -68,16 +72,19 @@ class Cell:
         )
 
 
-def product(strategies: str, levels: str, seeds: str) -> tuple[Cell, ...]:
-    """Every strategy at every level with every seed; each given with commas between.
+FLAGS = ("--strategies", "--levels", "--seeds")
+
+
+def product(strategies: str, levels: str, seeds: str, flags: tuple[str, str, str] = FLAGS) -> tuple[Cell, ...]:
+    """Every strategy at every level with every seed; each given with commas between, by the option in ``flags``.
 
     Raises:
         ConfigError: nothing given, something given twice, or a value that is none; the message names the flag.
     """
     axes = (
-        _values("--strategies", strategies, str, "names of strategies"),
-        _values("--levels", levels, _level, "fractions between 0 and 1, excluded"),
-        _values("--seeds", seeds, _seed, "whole numbers from 0"),
+        _values(flags[0], strategies, str, "names of strategies"),
+        _values(flags[1], levels, _level, "fractions between 0 and 1, excluded"),
+        _values(flags[2], seeds, _seed, "whole numbers from 0"),
     )
     return tuple(Cell(*values) for values in itertools.product(*axes))
 
@@ -134,24 +141,19 @@ def common_options(base: RunConfig) -> dict[str, Any]:
 def beginning_key(config: RunConfig) -> str:
     """What a run's warm-up and baseline depend on, as a short name: runs with the same key begin alike."""
     told = {name: value for name, value in as_json(config).items() if name not in (*AFTER_THE_BASELINE, *VIEWS)}
-    told["control"] = has_control(config)
+    told |= {"control": config.control or config.auto, "auto": config.auto}
     digest = hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=4).hexdigest()
     return f"seed{config.seed}-{digest}"
 
 
-def has_control(config: RunConfig) -> bool:
-    """Whether a copy of the model is trained beside it, which is made when the warm-up is over."""
-    return config.control
-
-
 def checked_base(base: RunConfig) -> RunConfig:
-    """The options of all cells, if none of them is one that a sweep decides for itself.
+    """The options of all cells with what they imply, if none of them is one that a sweep decides for itself.
 
     Raises:
         ConfigError: one of them is, or has an impossible value.
     """
     default = RunConfig()
-    for name, instead in zip(AXES, ("--strategies", "--levels", "--seeds"), strict=True):
+    for name, instead in zip(AXES, FLAGS, strict=True):
         if getattr(base, name) != getattr(default, name):
             raise ConfigError(f"--{name}: a sweep takes {instead}, with commas between; leave --{name} out.")
     return base.checked()

@@ -46,7 +46,7 @@ class RayBackend:
             except (ConnectionError, ValueError, RuntimeError) as error:
                 said = " ".join(str(error).split())
                 raise ConfigError(f"--ray_address {address}: no Ray cluster there ({said}).") from error
-        resources = ray.cluster_resources()
+        resources = self._ray.cluster_resources()
         self.cores, self.gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
         self.threads = threads
         together = self.gpus or max(1, self.cores // threads)

@@ -116,7 +116,9 @@ def beginning(x: Experiment, stages_done: int, levels: tuple[float, ...], cells:
     x.clock.total_work = sum(planned_work(stage, x.config, 0) for stage in x.plan[:BEGINNING])
     for event in play(x, stages_done) if stages_done < BEGINNING else [started(x)]:
         if isinstance(event, RunStarted):
-            event = replace(event, name=f"{Path(x.config.model_name).name} · warm-up and baseline, seed {x.config.seed}")
+            event = replace(
+                event, name=f"{Path(x.config.model_name).name} · warm-up and baseline, seed {x.config.seed}"
+            )
         yield event
         stages_done += isinstance(event, PhaseEnded)
         if stages_done == BEGINNING and isinstance(event, PhaseEnded):
