@@ -86,6 +86,26 @@ def grid_of(heads: Iterable[HeadId], shape: tuple[int, int]) -> BoolGrid:
     return grid
 
 
+def first_states(mask: BoolGrid, present: BoolGrid) -> StateGrid:
+    """(layers, heads) states before anything has happened: active, pruned, or absent where there is no such head."""
+    states: StateGrid = np.full(present.shape, HeadState.ABSENT, dtype=np.int8)
+    states[present] = HeadState.PRUNED
+    states[present & mask] = HeadState.ACTIVE
+    return states
+
+
+def with_state(states: StateGrid, heads: Iterable[tuple[int, int]], new: HeadState) -> StateGrid:
+    """A copy of ``states`` with ``heads`` in their new one; heads outside the grid make it larger."""
+    heads = tuple(heads)
+    layers = max([states.shape[0], *(layer + 1 for layer, _ in heads)])
+    width = max([states.shape[1], *(head + 1 for _, head in heads)])
+    found: StateGrid = np.full((layers, width), HeadState.ABSENT, dtype=np.int8)
+    found[: states.shape[0], : states.shape[1]] = states
+    for layer, head in heads:
+        found[layer, head] = new
+    return found
+
+
 def heads_of(grid: BoolGrid) -> tuple[HeadId, ...]:
     """The heads where ``grid`` is True, in reading order."""
     return tuple(HeadId(int(layer), int(head)) for layer, head in np.argwhere(grid))

@@ -29,9 +29,7 @@ def token_blocks(documents: Sequence[Document], tokenizer: Tokenizer, block_toke
     Raises:
         CorpusError: the text fills not even one block.
     """
-    separator = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    encoded = tokenizer([d.text for d in documents], add_special_tokens=False, verbose=False)["input_ids"]
-    stream = np.fromiter((t for ids in encoded for t in (*ids, *separator)), dtype=np.int64)
+    stream = np.fromiter((t for ids in _encoded(documents, tokenizer) for t in ids), dtype=np.int64)
     blocks = len(stream) // block_tokens
     if blocks == 0:
         names = ", ".join(d.name for d in documents[:3])
@@ -42,11 +40,30 @@ def token_blocks(documents: Sequence[Document], tokenizer: Tokenizer, block_toke
     return stream[: blocks * block_tokens].reshape(blocks, block_tokens)
 
 
+def block_documents(documents: Sequence[Document], tokenizer: Tokenizer, block_tokens: int) -> IntBlocks:
+    """For each of the ``token_blocks`` (blocks,) the number of the document in which its middle lies."""
+    ends = np.cumsum([len(ids) for ids in _encoded(documents, tokenizer)])
+    middles = np.arange(ends[-1] // block_tokens) * block_tokens + block_tokens // 2
+    return np.searchsorted(ends, middles, side="right")
+
+
+def _encoded(documents: Sequence[Document], tokenizer: Tokenizer) -> list[list[int]]:
+    """Token ids of each document, end-of-text after it."""
+    separator = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    encoded = tokenizer([d.text for d in documents], add_special_tokens=False, verbose=False)["input_ids"]
+    return [[*ids, *separator] for ids in encoded]
+
+
 def spread(blocks: IntBlocks, count: int) -> IntBlocks:
     """At most ``count`` blocks, evenly spaced: neighbours come from one document, and a few documents are no sample."""
-    if count >= len(blocks):
-        return blocks
-    return blocks[np.linspace(0, len(blocks) - 1, count).round().astype(np.int64)]
+    return blocks[spread_places(len(blocks), count)]
+
+
+def spread_places(total: int, count: int) -> IntBlocks:
+    """The places of at most ``count`` out of ``total``, evenly spaced."""
+    if count >= total:
+        return np.arange(total)
+    return np.linspace(0, total - 1, count).round().astype(np.int64)
 
 
 def shuffled_batches(blocks: IntBlocks, batch_size: int, seed: int) -> Iterator[torch.Tensor]:

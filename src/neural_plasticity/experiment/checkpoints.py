@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from neural_plasticity.errors import RecordError
+from neural_plasticity.experiment.clock import Stage
 from neural_plasticity.experiment.state import Experiment, Kept
 from neural_plasticity.heads import HeadId
+from neural_plasticity.models.widening import set_added
 from neural_plasticity.policies.statistics import Interval
 
 NAME = "last.pt"
@@ -36,6 +38,7 @@ def save(x: Experiment, directory: Path, position: Position) -> Path:
         "step": x.clock.step,
         "kept": None if x.kept is None else tuple(x.kept),
         "stopped": x.stopped,
+        "plan": None if x.stopped is None else [tuple(stage) for stage in x.plan],
     }
     temporary = directory / (NAME + ".tmp")
     with temporary.open("wb") as file:
@@ -65,6 +68,9 @@ def restore(x: Experiment, directory: Path) -> Position | None:
     x.clock.step = state["step"]
     x.kept = None if state["kept"] is None else Kept(*state["kept"])
     x.stopped = state["stopped"]
+    if state["plan"] is not None:  # shorter than it began
+        x.plan = tuple(Stage(*stage) for stage in state["plan"])
+        x.clock.total_work = sum(x.work_of(stage) for stage in x.plan)
     return Position(*state["position"])
 
 
@@ -73,6 +79,7 @@ def captured(x: Experiment) -> dict[str, Any]:
     return {
         "model": x.model.state_dict(),
         "control": None if x.control is None else x.control.state_dict(),
+        "added": [list(added) for added in x.heads.added],
         "mask": torch.from_numpy(x.heads.mask),
         "states": torch.from_numpy(x.states.copy()),
         "scores": {name: torch.from_numpy(scores) for name, scores in x.scores.items()},
@@ -93,10 +100,13 @@ def reinstate(x: Experiment, state: dict[str, Any]) -> None:
     Raises:
         RuntimeError: the weights are those of another model.
     """
-    x.model.load_state_dict(state["model"])
     if state["control"] is not None:
-        x.control = x.copy_of_model() if x.control is None else x.control
+        if x.control is None:
+            x.control = x.copy_of_model()
+        set_added(x.control, x.added_before)  # never wider than the model was at the start
         x.control.load_state_dict(state["control"])
+    set_added(x.model, state["added"])
+    x.model.load_state_dict(state["model"])
     x.heads.set_mask(state["mask"].numpy())
     x.states = state["states"].numpy().copy()
     x.scores = {name: scores.numpy() for name, scores in state["scores"].items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import platform
@@ -17,11 +18,13 @@ from neural_plasticity.config import RunConfig, as_json
 from neural_plasticity.data.prompts import PROBE_PROMPTS_VERSION
 from neural_plasticity.errors import TrainingError
 from neural_plasticity.events import Event, PhaseStarted, RunEnded, RunStarted
-from neural_plasticity.experiment.clock import Stage, planned_work
+from neural_plasticity.experiment import checkpoints
+from neural_plasticity.experiment.clock import Stage
 from neural_plasticity.experiment.evaluation import evaluation
 from neural_plasticity.experiment.growth_phases import growth
+from neural_plasticity.experiment.judging import followed, judging
 from neural_plasticity.experiment.pruning_phases import analysis, pruning
-from neural_plasticity.experiment.state import Experiment, ablation_passes, open_experiment
+from neural_plasticity.experiment.state import Experiment, open_experiment
 from neural_plasticity.experiment.training_phases import fine_tuning, warmup
 from neural_plasticity.models.size import model_size
 
@@ -52,16 +55,23 @@ def play(x: Experiment, stages_done: int = 0) -> Iterator[Event]:
     """
     began = time.perf_counter()
     yield started(x)
-    for number, stage in enumerate(x.plan):
-        work = planned_work(stage, x.config, ablation_passes(x.strategies, stage, x.heads))
+    for number in itertools.count():
+        if number >= len(x.plan):  # which may have become shorter
+            break
+        stage = x.plan[number]
+        work = x.work_of(stage)
         if number < stages_done:
             x.clock.skip(work)
             continue
+        if x.config.auto and x.kept is None and stage.cycle:
+            checkpoints.keep(x)  # where a first cycle outside the budget leads back to
         planned, unit = _planned(x, stage)
         x.clock.enter(stage, work, planned, unit)
         yield PhaseStarted(planned=planned, unit=unit, **x.clock.at())
         try:
-            yield from PHASES[stage.phase](x)
+            for event in judging(x) if stage.judges else PHASES[stage.phase](x):
+                followed(x, event)
+                yield event
         except RuntimeError as error:
             if not _out_of_memory(error):
                 raise
@@ -69,7 +79,8 @@ def play(x: Experiment, stages_done: int = 0) -> Iterator[Event]:
                 f"out of memory during {stage.phase}; give a lower --batch_size or --sequence_length, and go on with "
                 "--resume or start again."
             ) from error
-    yield RunEnded(state="finished", summary={"seconds": time.perf_counter() - began, **x.closing}, **x.clock.at())
+    summary = {"seconds": time.perf_counter() - began, **x.closing}
+    yield RunEnded(state="finished", reason=x.stopped or "", summary=summary, **x.clock.at())
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
@@ -121,6 +132,8 @@ def _planned(x: Experiment, stage: Stage) -> tuple[int, str]:
             return x.config.fine_tuning_steps, "steps"
         case "growth":
             return x.config.steps_of_growth, "steps"
+        case "evaluation" if stage.judges and x.judged is not None:
+            return 2 * math.ceil(len(x.judged.blocks) / x.config.batch_size), "batches"
         case "evaluation":
             batches = math.ceil(len(x.test) / x.config.batch_size)
             return batches * (2 if x.control is not None and stage.cycle else 1), "batches"

@@ -25,11 +25,12 @@ from neural_plasticity.experiment.clock import (
     planned_work,
     stages,
 )
-from neural_plasticity.experiment.training import Losses, batches_of, held_out_losses
 from neural_plasticity.experiment.judged_text import JudgedText, judged_text, refuse_hopeless_budget
-from neural_plasticity.heads import FloatGrid, HeadId, StateGrid, first_states
+from neural_plasticity.experiment.training import Losses, batches_of, held_out_losses
+from neural_plasticity.heads import BoolGrid, FloatGrid, HeadId, StateGrid, first_states
 from neural_plasticity.models.attach import Heads, attach
 from neural_plasticity.models.loading import load_model
+from neural_plasticity.models.widening import check_widening
 from neural_plasticity.policies.plugins import evaluate_with_plugin, load_plugin
 from neural_plasticity.policies.selection import check_plan, possible_cycles
 from neural_plasticity.policies.statistics import Interval
@@ -64,6 +65,7 @@ class Experiment:
     evaluator: Evaluator | None
     plan: tuple[Stage, ...]
     clock: Clock
+    added_before: tuple[tuple[int, ...], ...]  # `Heads.added` when the run began
     states: StateGrid  # of every head, as the events so far have left it
     judged: JudgedText | None = None  # with --cycles auto
     kept: Kept | None = None  # with --cycles auto: the last state inside the budget
@@ -103,6 +105,14 @@ class Experiment:
         return len(self.test) / (len(self.test) + GENERATION_WORK)
 
     @property
+    def heads_before(self) -> BoolGrid:
+        """(layers, heads), True where a head was there when the run began: not added by it."""
+        grid = self.heads.present
+        for layout, added in zip(self.heads.layouts, self.added_before, strict=True):
+            grid[layout.layer, layout.original + len(added) :] = False
+        return grid
+
+    @property
     def sparsity(self) -> float:
         """Fraction of the model's heads that are pruned."""
         mask = self.heads.mask
@@ -115,6 +125,10 @@ class Experiment:
             if candidate is not None:
                 return int(candidate)
         return 0
+
+    def work_of(self, stage: Stage) -> float:
+        """Cost of a stage, as the clock counts it."""
+        return planned_work(stage, self.config, ablation_passes(self.strategies, stage, self.heads))
 
     def copy_of_model(self) -> nn.Module:
         """A second model with the same weights, for the control."""
@@ -151,6 +165,12 @@ def open_experiment(config: RunConfig) -> Experiment:
         unit=config.prune_unit,
         kv_groups=heads.kv_groups,
     )
+    if config.grow_new_heads > heads.mask.size:
+        raise ConfigError(
+            f"--grow_new_heads {config.grow_new_heads}: expected at most as many as the model has, {heads.mask.size}."
+        )
+    if config.grow_new_heads:
+        check_widening(model)  # rather now than in the growth phase
     tokens = _sequence_length(config, model)
     train, validation, test = (
         token_blocks(documents, tokenizer, tokens) for documents in (corpus.train, corpus.validation, corpus.test)
@@ -181,6 +201,7 @@ def open_experiment(config: RunConfig) -> Experiment:
         evaluator=None if evaluate is None else partial(evaluate, tokenizer=tokenizer),
         plan=plan,
         clock=Clock(total),
+        added_before=heads.added,
         states=first_states(heads.mask, heads.present),
         judged=judged,
     )

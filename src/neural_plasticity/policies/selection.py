@@ -233,6 +233,25 @@ def check_plan(
     return tuple(plan)
 
 
+def possible_cycles(
+    levels: Sequence[float],
+    active: BoolGrid,
+    *,
+    min_heads_per_layer: int = MIN_HEADS_PER_LAYER,
+    unit: PruneUnit = "head",
+    kv_groups: GroupGrid | None = None,
+) -> int:
+    """How many of the cycles with these ``levels`` find something to prune; arguments as for ``check_plan``."""
+    groups = _groups(active, unit, kv_groups)
+    left, capacity = len(groups), _capacity(groups, active, min_heads_per_layer)
+    for cycle, level in enumerate(levels):
+        count = min(prune_count(left, level), capacity)
+        if count < 1:
+            return cycle
+        left, capacity = left - count, capacity - count
+    return len(levels)
+
+
 @dataclass(frozen=True)
 class _Ordered:
     """Groups with their scores in the order in which they would go; ``order[place]`` indexes ``groups``."""

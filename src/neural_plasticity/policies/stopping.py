@@ -43,6 +43,11 @@ class Verdict:
         """How far the interval reaches above the estimate: no budget below this can be met, whatever the cycle cost."""
         return self.log_ratio.high - self.log_ratio.estimate
 
+    @property
+    def can_tell(self) -> bool:
+        """Whether the text says anything: a cycle that cost nothing would be inside, or this one is clearly outside."""
+        return self.noise <= self.budget or self.log_ratio.low > self.budget
+
 
 def judge_cycle(
     pruned: Values,
@@ -85,15 +90,15 @@ def _reason(interval: Interval, budget: float, inside: bool, sequences: int, doc
     how = "inside" if inside else "outside"
     text = f"{sequences} validation sequences" + (f" from {documents} documents" if documents else "")
     if not math.isfinite(interval.high):
-        return f"{how}: no interval from {text}, so nothing shows that the loss stays inside +{_percent(budget)}"
-    low, high = (_percent(bound, sign=True).removesuffix(" %") for bound in (interval.low, interval.high))
+        return f"{how}: no interval from {text}, so nothing shows that the loss stays inside +{percent(budget)}"
+    low, high = (percent(bound, sign=True).removesuffix(" %") for bound in (interval.low, interval.high))
     return (
-        f"perplexity {_percent(interval.estimate, sign=True)} against the control "
-        f"(95 % interval {low} to {high} %), at most {_percent(budget, sign=True)} allowed; on {text}"
+        f"perplexity {percent(interval.estimate, sign=True)} against the control "
+        f"(95 % interval {low} to {high} %), at most {percent(budget, sign=True)} allowed; on {text}"
     )
 
 
-def _percent(log_ratio: float, sign: bool = False) -> str:
+def percent(log_ratio: float, sign: bool = False) -> str:
     """A log ratio as a change in percent, with as many digits as tell it from 0."""
     value = 100 * math.expm1(min(log_ratio, 700.0))
     digits = 1 if abs(value) >= 1 or value == 0 else min(6, 1 - math.floor(math.log10(abs(value))))

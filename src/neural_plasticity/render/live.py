@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from neural_plasticity import events as ev
-from neural_plasticity.heads import FloatGrid, HeadState, StateGrid
+from neural_plasticity.heads import FloatGrid, HeadState, StateGrid, with_state
 from neural_plasticity.render.headgrid import grid_text
 from neural_plasticity.views import figures
 from neural_plasticity.views.headgrid import HeadGridView, blank_states, head_grid
@@ -99,7 +99,7 @@ def _(event: ev.Progress, state: LiveState) -> LiveState:
 
 @_fold.register
 def _(event: ev.HeadScores, state: LiveState) -> LiveState:
-    return replace(state, scores=event.scores)
+    return replace(state, scores={**state.scores, **event.scores})  # what is looked at later ranks no head
 
 
 @_fold.register
@@ -119,15 +119,8 @@ def _(event: ev.StateRestored, state: LiveState) -> LiveState:
 
 def _with_heads(state: LiveState, heads: Iterable[tuple[int, int]], new: HeadState) -> LiveState:
     """``heads`` in their new state; heads outside the grid (added ones) make it larger."""
-    heads = tuple(heads)
     old = state.states if state.states is not None else np.zeros((0, 0), dtype=np.int8)
-    layers = max([old.shape[0], *(layer + 1 for layer, _ in heads)])
-    width = max([old.shape[1], *(head + 1 for _, head in heads)])
-    states = np.full((layers, width), HeadState.ABSENT, dtype=np.int8)
-    states[: old.shape[0], : old.shape[1]] = old
-    for layer, head in heads:
-        states[layer, head] = new
-    return replace(state, states=states)
+    return replace(state, states=with_state(old, heads, new))
 
 
 def sparkline(values: Iterable[float], width: int) -> str:

@@ -1,0 +1,85 @@
+"""The validation text on which ``--cycles auto`` judges a cycle, and whether a budget can be met on it at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from neural_plasticity.config import RunConfig
+from neural_plasticity.data.corpus import Document
+from neural_plasticity.data.tokens import IntBlocks, block_documents, spread, spread_places
+from neural_plasticity.errors import ConfigError
+from neural_plasticity.experiment.training import held_out_losses
+from neural_plasticity.importance import score_heads
+from neural_plasticity.models.attach import Heads
+from neural_plasticity.policies.stopping import IntArray, even_share, percent
+
+_TRIED = 32  # sequences that the trial before anything slow takes
+
+
+@dataclass(frozen=True)
+class JudgedText:
+    """Blocks (sequences, tokens) with the number of the document that each comes from.
+
+    ``scored_on``: the text is so short that heads are scored on some of them too, which flatters the choice a little.
+    """
+
+    blocks: IntBlocks
+    documents: IntArray
+    scored_on: bool
+
+
+def judged_text(config: RunConfig, documents: Sequence[Document], tokenizer: Any, validation: IntBlocks) -> JudgedText:
+    """``--judge_sequences`` blocks that no decision about heads is taken on, evenly from all documents.
+
+    Where that leaves less than half of the validation text, all of it may be taken.
+    """
+    places = np.arange(len(validation))
+    decided_on = [spread_places(len(validation), config.score_sequences)]
+    if config.growth:
+        decided_on.append(spread_places(len(validation), 2 * config.score_sequences))
+    free = np.setdiff1d(places, np.concatenate(decided_on))
+    scored_on = len(free) < min(config.sequences_to_judge, len(validation) / 2)
+    if scored_on:
+        free = places
+    owners = block_documents(documents, tokenizer, validation.shape[1])[free]
+    chosen = even_share(owners, config.sequences_to_judge)
+    return JudgedText(validation[free[chosen]], owners[chosen], scored_on)
+
+
+def refuse_hopeless_budget(
+    config: RunConfig, model: nn.Module, heads: Heads, text: JudgedText, device: torch.device
+) -> None:
+    """Refuse a budget that lies below the noise of the smallest change there is: one head off, nothing trained.
+
+    A cycle prunes at least one head and then trains, so its losses spread wider about the control's than this.
+
+    Raises:
+        ConfigError: no cycle could be judged inside the budget on this text.
+    """
+    if len(text.blocks) < 2:
+        raise ConfigError(
+            f"--cycles auto: the validation text has {len(text.blocks)} sequence(s) of {text.blocks.shape[1]} tokens, "
+            "and one alone gives no interval; give more text or a smaller --sequence_length."
+        )
+    tried = spread(text.blocks, _TRIED)
+    worth = np.where(heads.mask, score_heads(model, [], ("magnitude",))["magnitude"], np.inf)
+    weakest = np.unravel_index(int(np.argmin(worth)), worth.shape)
+    mask = heads.mask
+    mask[weakest] = False
+    whole = held_out_losses(model, tried, config.batch_size, device)
+    with heads.gated(mask):
+        without = held_out_losses(model, tried, config.batch_size, device)
+    noise = 1.96 * float(np.std(without - whole, ddof=1)) / math.sqrt(len(text.blocks))
+    if noise > config.loss_budget:
+        raise ConfigError(
+            f"--max_perplexity_increase {math.expm1(config.loss_budget):g}: below what {len(text.blocks)} validation "
+            f"sequences can tell: switching off one head alone leaves ± {percent(noise)}, so no cycle could be judged "
+            f"inside it. Give at least {percent(3 * noise)} or more --judge_sequences."
+        )
