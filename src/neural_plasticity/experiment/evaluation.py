@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from neural_plasticity.data.prompts import MAP_TOKENS, PROBE_PROMPTS
+from neural_plasticity.data.prompts import PROBE_PROMPTS
 from neural_plasticity.errors import ConfigError
-from neural_plasticity.events import AttentionMaps, Evaluation, Event, PhaseEnded, TextSample
+from neural_plasticity.events import Evaluation, Event, PhaseEnded, TextSample
+from neural_plasticity.experiment.observing import observe
 from neural_plasticity.experiment.state import Experiment
 from neural_plasticity.experiment.training import Losses, batches_of, continuation, sequence_losses
-from neural_plasticity.importance import attention_maps
 from neural_plasticity.models.compaction import compact
 from neural_plasticity.models.size import model_size
 from neural_plasticity.models.speed import Speed, compare_speed
@@ -52,7 +52,7 @@ def evaluation(x: Experiment) -> Iterator[Event]:
     """Evaluate the model as it would be shipped: compacted. Cycle 0 is the baseline that later cycles compare with."""
     name = "pruned" if x.clock.cycle else "baseline"
     # Without gates: their small cost must not make the pruned model look faster than it is.
-    with x.heads.gated(x.heads.present):
+    with x.heads.gated(x.heads_before):  # the baseline has none that were added
         dense = compact(x.model)
     small = compact(x.model) if x.clock.cycle else dense
     yield from _measure_losses(x, name, small)
@@ -164,7 +164,7 @@ def _reduction(before: int, after: int) -> float:
 
 
 def _samples(x: Experiment, name: str, model: nn.Module) -> Iterator[Event]:
-    """Generated text and attention maps of the probe prompts, from the model just evaluated."""
+    """Text generated from the probe prompts by the model just evaluated, and what is looked at in every cycle."""
     limit = x.test.shape[1]
     for prompt in PROBE_PROMPTS:
         ids = x.tokenizer(prompt, add_special_tokens=False)["input_ids"][: limit // 2]
@@ -175,14 +175,4 @@ def _samples(x: Experiment, name: str, model: nn.Module) -> Iterator[Event]:
         if x.control is not None and x.clock.cycle:
             text = x.tokenizer.decode(continuation(x.control, prompt_ids, new_tokens, x.pad_token_id))
             yield TextSample(prompt=prompt, text=text, model="control", **x.clock.at())
-        yield _maps(x, name, prompt, prompt_ids[:, :MAP_TOKENS])
-
-
-def _maps(x: Experiment, name: str, prompt: str, ids: Tensor) -> AttentionMaps:
-    return AttentionMaps(
-        prompt=prompt,
-        tokens=tuple(x.tokenizer.convert_ids_to_tokens(ids[0].tolist())),
-        maps=attention_maps(x.model, ids),
-        model=name,
-        **x.clock.at(),
-    )
+    yield from observe(x, name)

@@ -31,6 +31,7 @@ class Trainee:
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     protection: Protection | None = None
+    gradient_norm: float = math.nan  # of the last step, before it was clipped
 
     @classmethod
     def start(cls, model: nn.Module, heads: Heads | None, config: RunConfig, steps: int) -> Trainee:
@@ -71,7 +72,7 @@ class Trainee:
                 "Try a lower --learning_rate."
             )
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.gradient_norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), 1.0))
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)

@@ -104,6 +104,7 @@ def training_steps(
                 "loss": loss,
                 "perplexity": math.exp(min(loss, 700.0)),
                 "learning_rate": trainee.learning_rate,
+                "gradient_norm": trainee.gradient_norm,
                 "sparsity": x.sparsity,
                 "tokens_per_second": batch.numel() / (time.perf_counter() - began),
                 **more,

@@ -23,7 +23,10 @@ _KNOWN = {
     "magnitude": ("Magnitude", "‖Wv‖ · ‖Wo‖"),
     "ablation": ("Ablation", "loss change, nats"),
     "first_token_mass": ("First token", "share of attention"),
+    "previous_token": ("Previous token", "share of attention"),
+    "induction": ("Induction", "share of attention"),
 }
+_LOOKS = frozenset({"growth", "evaluation"})  # these measure heads too, but not to rank them
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ def analysis(run: Run, most: int = 6) -> Analysis:
     rounds = []
     now = snapshot(run)
     places = now.places(HeadScores)
+    places = tuple(place for place in places if place.phase not in _LOOKS) or places
     chosen = _chosen(places, most)
     for event in (one.event for one in now.at(place.seq for place in chosen)):
         if not isinstance(event, HeadScores):

@@ -44,6 +44,7 @@ class Attention:
 def attention(run: Run, most: int = 8) -> Attention:
     """The last maps of the first and the last model for the first prompt that both have; ``most`` heads.
 
+    The control, which loses no head, is left out beside others.
     Shown are the heads that changed most, then pruned ones; without a second model the first heads.
     """
     last: dict[str, dict[str, list[AttentionMaps]]] = {}
@@ -54,6 +55,9 @@ def attention(run: Run, most: int = 8) -> Attention:
             of_model[:] = [event] if event.all_heads else [*of_model, event]
     if not last:
         return Attention("", (), (), (), 0, "No attention maps were recorded.")
+    for of_prompt in last.values():
+        if len(of_prompt) > 1:
+            of_prompt.pop("control", None)
     prompt, maps = max(last.items(), key=lambda one: len(one[1]))
     models = sorted(maps, key=lambda name: (name != "baseline", name != "current", name != "pruned", name))[:3]
     looked = {name: [head for event in maps[name] for head in looked_at(event)] for name in models}

@@ -84,5 +84,5 @@ def grid_at(run: Run, step: int | None = None) -> HeadGridView | None:
     scores: dict[str, FloatGrid] = {}
     for event in run.events(HeadScores):
         if isinstance(event, HeadScores) and (step is None or event.step <= step):
-            scores = dict(event.scores)
+            scores |= event.scores
     return head_grid(run.heads(step), scores, step)
