@@ -2,11 +2,14 @@
 import { mount } from 'svelte'
 import './style.css' // before the components, whose own styles come after it
 import App from './App.svelte'
+import { CompareModel, type ComparisonSource } from './compare/compare.svelte'
+import CompareApp from './compare/CompareApp.svelte'
 import { whenDrawn } from './charts/schedule'
 import { bindAddress } from './model/address.svelte'
 import { RunModel } from './model/run.svelte'
 import { theme } from './model/theme.svelte'
 import RunList from './RunList.svelte'
+import { comparisonFile, comparisonLive } from './sources/comparison'
 import { fileSource } from './sources/file'
 import { liveSource, runsSource } from './sources/live'
 import { fromCell } from './sources/notebook'
@@ -33,9 +36,21 @@ function showList(target: HTMLElement, root: string): void {
     mount(RunList, { target, props: { source: runsSource(root) } })
 }
 
+function compare(target: HTMLElement, source: ComparisonSource): void {
+    const model = new CompareModel(source)
+    model.bind()
+    target.replaceChildren()
+    mount(CompareApp, { target, props: { model } })
+    void model.open().then(() => {
+        markDrawn()
+        if (source.kind === 'live') model.follow()
+    })
+}
+
 const target = document.getElementById('app')
 const data = document.getElementById('npd-data')
-if (target && data) show(target, fileSource(data))
+if (target && data && target.dataset.shows === 'comparison') compare(target, comparisonFile(data))
+else if (target && data) show(target, fileSource(data))
 else if (target?.dataset.host === 'notebook')
     void fromCell().then((source) => {
         if (source.dark !== undefined) theme.hostIs(source.dark)
@@ -43,6 +58,7 @@ else if (target?.dataset.host === 'notebook')
     })
 else if (target?.dataset.host === 'live') {
     const { root = './', run } = target.dataset
-    if (run === undefined) showList(target, root)
+    if (target.dataset.shows === 'comparison') compare(target, comparisonLive(root, location.search))
+    else if (run === undefined) showList(target, root)
     else show(target, liveSource(root, run, root !== './'))
 }
