@@ -155,13 +155,19 @@ class HeadsPruned(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class HeadsGrown(Event):
-    """Heads that came back (``regrown``) or were added, with the evidence."""
+    """Heads that came back (``regrown``) or were added, with the evidence; none, when all considered heads stay out.
+
+    ``score``, ``low`` and ``high`` are (layers, heads): what the heads were considered by, with its interval. A reason
+    may be given for every considered head.
+    """
 
     kind: ClassVar[str] = "heads_grown"
     heads: tuple[HeadId, ...]
     origin: Literal["regrown", "added"] = "regrown"
     strategy: str = ""
     score: FloatGrid | None = None
+    low: FloatGrid | None = None
+    high: FloatGrid | None = None
     rule: str = ""
     reasons: Mapping[str, str] = field(default_factory=dict)
     loss_before: float | None = None

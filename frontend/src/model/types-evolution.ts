@@ -46,6 +46,7 @@ export interface Cycles {
     states: Packed<Int8Array>
     recoveries: CycleRecovery[]
     cumulative: Cumulative[]
+    knee: number | null // cycle at the bend of perplexity over sparsity
     empty: string | null
 }
 /** One cycle's training after its pruning, by steps since it. */
@@ -110,22 +111,95 @@ export interface AttentionEvolution {
     thinned: string | null
     empty: string | null
 }
+/** One head that came; `gain` is how far the loss fell when it was switched on, figures null where none were recorded. */
+export interface GrowthReturn {
+    step: number
+    cycle: number
+    origin: 'regrown' | 'added'
+    layer: number
+    head: number
+    name: string // L3H7#2 in its second life
+    incarnation: number
+    strategy: string
+    reason: string
+    score: number | null // benefit
+    low: number | null
+    high: number | null
+    gain: number | null
+    gain_low: number | null
+    gain_high: number | null
+    loss_before: number | null
+    loss_after: number | null
+    pruned_step: number | null
+    pruned_again_step: number | null
+    cycles: number // that it has been there
+}
+/** One head that was considered and stays out. */
+export interface GrowthRefused {
+    step: number
+    cycle: number
+    layer: number
+    head: number
+    name: string
+    reason: string
+    score: number | null
+    low: number | null
+    high: number | null
+    gain: number | null
+    gain_low: number | null
+    gain_high: number | null
+}
+/** One cycle's moves, and what its growth decision weighed; null and empty where there was none. */
+export interface GrowthRound {
+    cycle: number
+    step: number
+    pruned: number
+    gone_again: number // of these, heads that had come before
+    regrown: number
+    added: number
+    active: number // afterwards
+    churn: number // all moves as a share of the heads that there are
+    considered: number
+    tried: number | null
+    allowed: number | null
+    worth: number | null // of the weakest active heads
+    rule: string
+}
+/** Heads that came at least `cycles` cycles before the end, and how many of them are still there that much later. */
+export interface GrowthSurvival {
+    origin: string
+    cycles: Integers
+    at_risk: Integers
+    alive: Integers
+}
+/** One life at each later measurement, against heads that never went. */
+export interface GrowthStanding {
+    layer: number
+    head: number
+    name: string
+    origin: string
+    came_step: number
+    steps: Integers
+    since: Integers // cycles
+    ratio: Floats // to the median survivor's importance
+    rank: Floats // among the active heads, 0 least to 1 most
+}
+export interface GrowthTypical {
+    since: Integers
+    heads: Integers
+    ratio: Floats
+    rank: Floats
+}
 export interface Growth {
-    returns: {
-        step: number
-        cycle: number
-        origin: 'regrown' | 'added'
-        layer: number
-        head: number
-        strategy: string
-        reason: string
-        score: number | null
-        loss_before: number | null
-        loss_after: number | null
-        pruned_step: number | null
-        pruned_again_step: number | null
-    }[]
-    lasting?: number // how many of them are active at the end
+    returns: GrowthReturn[]
+    refused: GrowthRefused[] // the latest ones
+    refused_total: number
+    rounds: GrowthRound[]
+    survival: GrowthSurvival[]
+    criterion: string // by which they are held against the survivors
+    standings: GrowthStanding[]
+    typical: GrowthTypical | null
+    lasting: number // returns that are active at the end
     empty: string | null
 }
 
