@@ -18,8 +18,7 @@ TIME = "Time: step of the experiment"
 
 @pytest.fixture(scope="module")
 def shared(browser: Browser, run_of: Callable[[str], Path]) -> Iterator[Page]:
-    # The one thing let pass is Svelte's note that a chart in a closed drawer was asked once more for its last value.
-    with looking_at(browser, run_of(RUN) / "dashboard.html", forgiven="derived_inert") as found:
+    with looking_at(browser, run_of(RUN) / "dashboard.html") as found:
         yield found
 
 
