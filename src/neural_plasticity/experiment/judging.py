@@ -16,6 +16,7 @@ from neural_plasticity.errors import ConfigError
 from neural_plasticity.events import CycleJudged, Event, HeadsGrown, HeadsPruned, PhaseEnded, StateRestored
 from neural_plasticity.experiment import checkpoints
 from neural_plasticity.experiment.clock import Stage
+from neural_plasticity.experiment.observing import observe
 from neural_plasticity.experiment.state import Experiment
 from neural_plasticity.experiment.training import Losses, batches_of, sequence_losses
 from neural_plasticity.heads import HeadState, with_state
@@ -51,6 +52,7 @@ def judging(x: Experiment) -> Iterator[Event]:
         reason=verdict.reason + ("; heads were scored on some of them too" if x.judged.scored_on else ""),
         **x.clock.at(),
     )
+    yield from observe(x, "pruned")
     cycle = x.clock.cycle
     if verdict.inside:
         checkpoints.keep(x)

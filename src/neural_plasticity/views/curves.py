@@ -18,7 +18,7 @@ _LABELS = {
     "loss": "training loss", "validation_loss": "validation loss", "control_loss": "control's loss",
     "perplexity": "training perplexity", "validation_perplexity": "validation perplexity",
     "control_perplexity": "control's perplexity", "sparsity": "heads removed", "learning_rate": "learning rate",
-    "tokens_per_second": "tokens per second",
+    "tokens_per_second": "tokens per second", "gradient_norm": "gradient norm",
 }  # fmt: skip
 _TOGETHER = 8  # metrics read in one pass: more save little, and long runs need the memory
 _CLOCK_POINTS = 4_000

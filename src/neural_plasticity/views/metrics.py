@@ -15,6 +15,7 @@ KNOWN_PANELS = (
     ("Perplexity", "", ("perplexity", "validation_perplexity", "control_perplexity")),
     ("Heads removed", "share of heads", ("sparsity",)),
     ("Learning rate", "", ("learning_rate",)),
+    ("Gradient norm", "before clipping at 1", ("gradient_norm",)),
     ("Throughput", "tokens per second", ("tokens_per_second",)),
 )
 _MEASURED = (
