@@ -87,6 +87,7 @@ def captured(x: Experiment) -> dict[str, Any]:
         "baseline": x.baseline,
         "closing": x.closing,
         "pruned_in": [[*head, cycle] for head, cycle in x.pruned_in.items()],
+        "born_in": [[*head, cycle] for head, cycle in x.born_in.items()],
         "returns": [[*head, times] for head, times in x.returns.items()],
         "damage": tuple(x.damage),
         "loss_before_pruning": x.loss_before_pruning,
@@ -114,6 +115,7 @@ def reinstate(x: Experiment, state: dict[str, Any]) -> None:
     x.baseline = state["baseline"]
     x.closing = state["closing"]
     x.pruned_in = {HeadId(layer, head): cycle for layer, head, cycle in state["pruned_in"]}
+    x.born_in = {HeadId(layer, head): cycle for layer, head, cycle in state["born_in"]}
     x.returns = {HeadId(layer, head): times for layer, head, times in state["returns"]}
     x.damage = Interval(*state["damage"])
     x.loss_before_pruning = state["loss_before_pruning"]

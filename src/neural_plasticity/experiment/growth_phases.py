@@ -11,6 +11,7 @@ from typing import TypeVar
 from neural_plasticity.data.tokens import IntBlocks, spread
 from neural_plasticity.events import Event, HeadScores, HeadsGrown, PhaseEnded
 from neural_plasticity.experiment.clock import GROWTH_TRIALS, PASS_WORK, Stage, growth_measuring, planned_work
+from neural_plasticity.experiment.new_heads import new_heads
 from neural_plasticity.experiment.reporting import reported
 from neural_plasticity.experiment.state import Experiment
 from neural_plasticity.experiment.training import Losses, batches_of, held_out_losses
@@ -39,6 +40,10 @@ def growth(x: Experiment) -> Iterator[Event]:
     returned: tuple[HeadId, ...] = ()
     if x.config.growth:
         returned, reason = yield from _returns(x)
+    born = x.config.heads_born_in(x.clock.cycle)
+    if born:
+        yield new_heads(x, born)
+        reason += f"{'; ' if reason else ''}{born} new"
     steps, ramp = x.config.steps_of_growth, x.config.steps_of_ramp
     x.clock.reach(_measuring_share(x), 0, steps)
 
@@ -56,7 +61,7 @@ def growth(x: Experiment) -> Iterator[Event]:
     yield validation_metrics(x, after)
     yield PhaseEnded(
         reason=reason,
-        summary={"heads_back": len(returned), "sparsity": x.sparsity, "loss_after_growth": after},
+        summary={"heads_back": len(returned), "heads_born": born, "sparsity": x.sparsity, "loss_after_growth": after},
         seconds=x.clock.leave(),
         **x.clock.at(),
     )

@@ -6,6 +6,7 @@ import numpy as np
 
 from neural_plasticity.events import HeadsGrown
 from neural_plasticity.experiment.state import Experiment
+from neural_plasticity.heads import BoolGrid, grid_of
 from neural_plasticity.policies.births import Births, layers_at_random, layers_by_worth
 
 _BIRTH = 15  # purpose number of Experiment.seed_for
@@ -22,6 +23,7 @@ def new_heads(x: Experiment, count: int) -> HeadsGrown:
     wanted = {layer: births.layers.count(layer) for layer in births.layers}
     heads = x.heads.add(wanted, seed)
     after = x.validation_loss()
+    x.born_in |= dict.fromkeys(heads, x.clock.cycle)
     # A layer's numbers follow the order in which it was given its heads.
     left = {
         layer: [why for at, why in zip(births.layers, births.reasons, strict=True) if at == layer] for layer in wanted
@@ -42,6 +44,19 @@ def new_heads(x: Experiment, count: int) -> HeadsGrown:
         },
         **x.clock.at(),
     )
+
+
+def too_young(x: Experiment) -> BoolGrid:
+    """(layers, heads), True where a head was born in the cycle before: this one's pruning leaves it alone.
+
+    It wrote nothing at birth and has had the growth phase only, so that by any measure it would be the first to go.
+    Where whole key/value groups go, its group stays with it.
+    """
+    young = grid_of([head for head, born in x.born_in.items() if born == x.clock.cycle - 1], x.heads.shape)
+    if x.config.prune_unit == "kv_group":
+        groups = x.heads.kv_groups
+        young |= np.stack([np.isin(row, row[new]) for row, new in zip(groups, young, strict=True)])
+    return young & x.heads.mask
 
 
 def _births(x: Experiment, count: int, seed: int) -> Births:

@@ -8,9 +8,10 @@ from functools import partial
 
 from neural_plasticity.events import Event, HeadScores, HeadsPruned, PhaseEnded
 from neural_plasticity.experiment.clock import PASS_WORK, Stage
+from neural_plasticity.experiment.new_heads import too_young
 from neural_plasticity.experiment.reporting import reported
 from neural_plasticity.experiment.state import Experiment, ablation_passes
-from neural_plasticity.heads import FloatGrid
+from neural_plasticity.heads import BoolGrid, FloatGrid, heads_of
 from neural_plasticity.importance import score_heads
 from neural_plasticity.policies.selection import decide_pruning, prune_count
 from neural_plasticity.policies.statistics import paired_bootstrap_difference
@@ -18,6 +19,7 @@ from neural_plasticity.policies.strategies import StrategyContext
 
 _SCORING = 2  # purpose numbers of Experiment.seed_for
 _CHOICE = 3
+_YOUNG = "born in the cycle before: not up for pruning until it has had a fine-tuning"
 
 ALWAYS_MEASURED = ("entropy", "gradient", "gradient_normalised", "fisher", "output_norm", "combined", "magnitude")
 """Measured in every analysis, whatever the strategy: one pass gives all of them but magnitude, which needs none."""
@@ -64,9 +66,10 @@ def pruning(x: Experiment) -> Iterator[Event]:
     strategy, level = x.strategies[cycle - 1], x.config.levels[cycle - 1]
     before = x.validation_losses()
     seed = x.seed_for(_CHOICE)
+    young = too_young(x)
     choice = decide_pruning(
         strategy,
-        _context(x, level, seed),
+        _context(x, x.heads.mask & ~young, level, seed),
         level,
         min_heads_per_layer=x.config.min_heads_per_layer,
         unit=x.config.prune_unit,
@@ -86,9 +89,10 @@ def pruning(x: Experiment) -> Iterator[Event]:
         rank=choice.rank,
         protected=choice.protected,
         threshold=choice.threshold,
-        rule=choice.rule,
+        rule=choice.rule
+        + (f"; {spared} born in the cycle before stay for now" if (spared := int(young.sum())) else ""),
         seed=seed,
-        reasons=choice.reasons,
+        reasons={**choice.reasons, **{f"{layer}.{head}": _YOUNG for layer, head in heads_of(young)}},
         loss_before=x.loss_before_pruning,
         loss_after=x.loss_after_pruning,
         **x.clock.at(),
@@ -108,15 +112,14 @@ def pruning(x: Experiment) -> Iterator[Event]:
     )
 
 
-def _context(x: Experiment, level: float, seed: int) -> StrategyContext:
-    """What the strategy may look at; what the analysis has measured is not measured again."""
+def _context(x: Experiment, mask: BoolGrid, level: float, seed: int) -> StrategyContext:
+    """What the strategy may look at, and the heads it may take; what the analysis measured is not measured again."""
 
     def score(*criteria: str) -> dict[str, FloatGrid]:
         missing = tuple(name for name in criteria if name not in x.scores)
         more = score_heads(x.model, x.scoring_batches(), missing, seed=x.seed_for(_SCORING)) if missing else {}
         return {name: {**x.scores, **more}[name] for name in criteria}
 
-    mask = x.heads.mask
     return StrategyContext(
         model=x.model,
         heads=x.heads,
