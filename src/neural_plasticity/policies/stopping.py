@@ -81,34 +81,33 @@ def judge_cycle(
         control_perplexity=_exp(float(second.mean())),
         sequences=first.size,
         documents=known if by_document else 0,
-        reason=_reason(interval, budget, inside, first.size, known if by_document else 0),
+        reason=_reason(interval, budget, first.size, known if by_document else 0),
     )
 
 
-def _reason(interval: Interval, budget: float, inside: bool, sequences: int, documents: int) -> str:
+def _reason(interval: Interval, budget: float, sequences: int, documents: int) -> str:
     """``perplexity +1.8 % against the control (95 % interval −0.4 to +4.1 %), at most +5 % allowed; on 256 …``."""
-    how = "inside" if inside else "outside"
     text = f"{sequences} validation sequences" + (f" from {documents} documents" if documents else "")
+    allowed = f"at most +{100 * math.expm1(budget):.6g} % allowed"
+    digits = max(1, 1 - math.floor(math.log10(100 * math.expm1(budget))))
+    middle, low, high = (f"{_increase(bound):+.{digits}f}".replace("-", "−") for bound in interval)
     if not math.isfinite(interval.high):
-        return f"{how}: no interval from {text}, so nothing shows that the loss stays inside +{percent(budget)}"
-    low, high = (percent(bound, sign=True).removesuffix(" %") for bound in (interval.low, interval.high))
-    return (
-        f"perplexity {percent(interval.estimate, sign=True)} against the control "
-        f"(95 % interval {low} to {high} %), at most {percent(budget, sign=True)} allowed; on {text}"
-    )
+        return f"perplexity {middle} % against the control, without an interval, {allowed}; on {text}"
+    return f"perplexity {middle} % against the control (95 % interval {low} to {high} %), {allowed}; on {text}"
 
 
-def percent(log_ratio: float, sign: bool = False) -> str:
-    """A log ratio as a change in percent, with as many digits as tell it from 0."""
-    value = 100 * math.expm1(min(log_ratio, 700.0))
-    digits = 1 if abs(value) >= 1 or value == 0 else min(6, 1 - math.floor(math.log10(abs(value))))
-    text = f"{value:{'+' if sign else ''}.{digits}f}"
-    return text.replace("-", "−") + " %"
+def _increase(log_ratio: float) -> float:
+    return 100 * math.expm1(min(log_ratio, 700.0))
 
 
-def needed_sequences(verdict_noise: float, budget: float, sequences: int) -> int:
+def percent(log_ratio: float) -> str:
+    """A log ratio as a change in percent, in two digits."""
+    return f"{_increase(log_ratio):.2g} %"
+
+
+def needed_sequences(noise: float, budget: float, sequences: int) -> int:
     """About how many sequences would bring the noise down to a third of the budget: it falls with their root."""
-    return math.ceil(sequences * (3 * verdict_noise / budget) ** 2)
+    return math.ceil(sequences * (3 * noise / budget) ** 2)
 
 
 def even_share(documents: IntArray, count: int) -> IntArray:
