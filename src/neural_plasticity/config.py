@@ -57,7 +57,7 @@ class RunConfig:
     are tried when their benefit at gate 0, -dL/dgate on validation text, is above zero (95 % interval). One comes back
     if switching it on lowers the loss of further validation text (interval corrected for the number tried), by at
     least what the weakest active heads are worth by ablation. Every considered head gets its reason."""
-    growth_budget: float = 0.5
+    growth_budget: float = 0.25
     """With --growth: at most this fraction of the heads that the cycle pruned comes back, best gain first. Less than 1,
     so that every cycle leaves fewer heads."""
     growth_steps: int | None = None
@@ -236,7 +236,7 @@ class RunConfig:
     def _check_growth(self) -> None:
         """ConfigError when the growth options cannot be, or would do nothing."""
         for flag, value, default, on in (
-            ("growth_budget", self.growth_budget, 0.5, self.growth),
+            ("growth_budget", self.growth_budget, 0.25, self.growth),
             ("growth_steps", self.growth_steps, None, self.grows),
             ("growth_ramp_steps", self.growth_ramp_steps, None, self.growth),
             ("new_heads_rule", self.new_heads_rule, "gradient", self.grow_new_heads),

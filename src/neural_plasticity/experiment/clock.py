@@ -77,7 +77,7 @@ VALIDATION_WORK = float(VALIDATIONS * WATCHED_SEQUENCES)
 PASS_WORK = 4.0
 """The one pass that gives most criteria: a forward, a backward, and what watching costs."""
 
-GROWTH_TRIALS = 12
+GROWTH_TRIALS = 18
 """Forwards per sequence of a growth phase's trials: the model as it is, its weakest heads off, a few heads on."""
 
 GENERATION_WORK = 60.0

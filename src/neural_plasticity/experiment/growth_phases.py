@@ -24,8 +24,9 @@ from neural_plasticity.policies.growth import (
     growth_allowance,
     growth_candidates,
     screen,
+    shortlist,
     to_try,
-    weakest_heads,
+    weakest_of,
 )
 
 _SCREEN, _TRIAL, _DATA, _DROPOUT = 11, 12, 13, 14  # purpose numbers of Experiment.seed_for
@@ -46,6 +47,7 @@ def growth(x: Experiment) -> Iterator[Event]:
         reason += f"{'; ' if reason else ''}{born} new"
     steps, ramp = x.config.steps_of_growth, x.config.steps_of_ramp
     x.clock.reach(_measuring_share(x), 0, steps)
+    x.clock.unit = "steps"
 
     def raised(number: int) -> dict[str, float]:
         gate = ramp_gate(number, ramp)
@@ -81,37 +83,43 @@ def _returns(x: Experiment) -> Generator[Event, None, tuple[tuple[HeadId, ...], 
         return (), f"no head to consider: none was pruned before cycle {cycle}; trained on without a return"
     screened_on, tried_on = halves(x.validation, x.config.score_sequences)
     batches = [{"input_ids": batch} for batch in batches_of(screened_on, x.config.batch_size, x.device)]
-    measured = yield from _followed(x, lambda report: benefits(x.heads, batches, progress=report), 0, PASS_WORK)
+    measured = yield from _followed(
+        x, lambda report: benefits(x.heads, batches, progress=report), 0, PASS_WORK, "batches"
+    )
     screened = screen(measured.off, candidates, x.seed_for(_SCREEN))
     allowed = growth_allowance(waiting, x.config.growth_budget)
     lives = {head: 1 + x.returns.get(head, 0) for head in candidates}
     tried = to_try(screened, allowed)
-    weakest = weakest_heads(measured.on, mask, allowed) if tried else ()
+    weak = shortlist(measured.on, mask, allowed) if tried else ()
 
     def decided(report: Callable[[int, int], None]) -> GrowthChoice:
-        looks: dict[bytes, Losses] = {}
+        looks: dict[tuple[bytes, int], Losses] = {}
 
-        def losses_of(wanted: BoolGrid) -> Losses:
-            if (key := wanted.tobytes()) not in looks:
+        def losses_of(wanted: BoolGrid, blocks: IntBlocks = tried_on) -> Losses:
+            key = wanted.tobytes(), id(blocks)
+            if key not in looks:
                 with x.heads.gated(wanted):
-                    looks[key] = held_out_losses(x.model, tried_on, x.config.batch_size, x.device)
-                planned = 1 + len(tried) + len(weakest) + allowed  # those that stay out after all are not known before
+                    looks[key] = held_out_losses(x.model, blocks, x.config.batch_size, x.device)
+                planned = 1 + len(tried) + 2 * len(weak)  # what it takes to the end is not known before
                 report(min(len(looks), planned), planned)
             return looks[key]
 
-        off = {head: losses_of(mask & ~grid_of((head,), mask.shape)) for head in weakest}
-        worths = {head: float((losses - losses_of(mask)).mean()) for head, losses in off.items()}
+        def without(head: HeadId) -> BoolGrid:
+            return mask & ~grid_of((head,), mask.shape)
+
+        rough = {head: float((losses_of(without(head), screened_on) - measured.losses).mean()) for head in weak}
+        weakest = weakest_of(rough, allowed)
         return choose_heads_to_grow(
             screened,
             allowed,
             lambda more: losses_of(mask | grid_of(more, mask.shape)),
-            worths,
+            {head: float((losses_of(without(head)) - losses_of(mask)).mean()) for head in weakest},
             x.heads.shape,
             x.seed_for(_TRIAL),
             lives=lives,
         )
 
-    choice = yield from _followed(x, decided, PASS_WORK, PASS_WORK + GROWTH_TRIALS)
+    choice = yield from _followed(x, decided, PASS_WORK, PASS_WORK + GROWTH_TRIALS, "trials")
     yield HeadScores(
         scores={"growth_benefit": choice.score, "growth_benefit_low": choice.low, "growth_benefit_high": choice.high},
         sequences=len(screened_on),
@@ -137,6 +145,8 @@ def _switched_on(x: Experiment, choice: GrowthChoice, waiting: int, tried_on: in
         origin="regrown",
         strategy=STRATEGY,
         score=choice.score,
+        low=choice.low,
+        high=choice.high,
         rule=rule,
         reasons=choice.reasons,
         loss_before=before,
@@ -156,11 +166,12 @@ def halves(validation: IntBlocks, sequences: int) -> tuple[IntBlocks, IntBlocks]
 
 
 def _followed(
-    x: Experiment, work: Callable[[Callable[[int, int], None]], T], first: float, last: float
+    x: Experiment, work: Callable[[Callable[[int, int], None]], T], first: float, last: float, unit: str
 ) -> Generator[Event, None, T]:
     """What ``work(report)`` returns; its reports move the phase from ``first`` to ``last`` forwards per sequence."""
     stage = planned_work(Stage(x.clock.phase, x.clock.cycle), x.config, 0)
     per_forward = x.config.score_sequences / stage
+    x.clock.unit = unit
     reports = reported(work)
     try:
         while True:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from neural_plasticity.heads import FloatGrid
 from neural_plasticity.importance.criteria import SequenceGrids, mean_absolute
@@ -21,10 +22,11 @@ from neural_plasticity.models.attach import Heads
 @dataclass(frozen=True)
 class Benefits:
     """From one backward per batch: ``off`` (sequences, layers, heads) is −∂L/∂ξ of the heads that are switched off,
-    ``on`` (layers, heads) E|∂L/∂ξ| of the active ones; NaN elsewhere."""
+    ``on`` (layers, heads) E|∂L/∂ξ| of the active ones, NaN elsewhere; ``losses`` (sequences,) in nats per token."""
 
     off: SequenceGrids
     on: FloatGrid
+    losses: npt.NDArray[np.float64]
 
 
 def benefits(heads: Heads, batches: Sequence[Batch], *, progress: Progress | None = None) -> Benefits:
@@ -36,8 +38,9 @@ def benefits(heads: Heads, batches: Sequence[Batch], *, progress: Progress | Non
         InputError: no batches, or one that is not as described in ``score_heads``.
     """
     mask, present = heads.mask, heads.present
-    gradients = measure(heads, batches, frozenset({"gradient"}), progress=progress).gradients
+    measured = measure(heads, batches, frozenset({"gradient"}), progress=progress)
     return Benefits(
-        off=np.where(present & ~mask, -gradients, np.nan),
-        on=np.where(mask, mean_absolute(gradients), np.nan),
+        off=np.where(present & ~mask, -measured.gradients, np.nan),
+        on=np.where(mask, mean_absolute(measured.gradients), np.nan),
+        losses=measured.losses,
     )

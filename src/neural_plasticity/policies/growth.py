@@ -22,9 +22,10 @@ Losses = npt.NDArray[np.float64]  # (sequences,)
 Trial = Callable[[tuple[HeadId, ...]], Losses]  # losses of the trial's sequences with these heads switched on too
 
 CONFIDENCE = 0.95
-WEAKEST = 3  # so many of the least important active heads, at least, say what a place in the model is worth
-TRIED_PER_PLACE = 4  # heads tried for each that may come back …
-FEWEST_TRIED = 8  # … and at least so many, if as many pass the screen
+TRIED_PER_PLACE = 3  # heads tried for each that may come back …
+FEWEST_TRIED = 6  # … and at least so many, if as many pass the screen
+WEAKEST = 3  # so many active heads, at least, say what a place in the model is worth …
+SHORTLIST = 2  # … out of so many times as many that have the least gradient
 _TAIL_RESAMPLES = 20  # bootstrap values beyond the bound: fewer make the bound itself a matter of chance
 
 
@@ -83,10 +84,18 @@ def to_try(screened: Mapping[HeadId, Interval], allowed: int) -> tuple[HeadId, .
     return tuple(passed[: max(FEWEST_TRIED, TRIED_PER_PLACE * allowed)]) if allowed else ()
 
 
-def weakest_heads(importance: FloatGrid, active: BoolGrid, allowed: int) -> tuple[HeadId, ...]:
-    """The active heads of least importance, as many as may come back and at least ``WEAKEST``."""
+def shortlist(importance: FloatGrid, active: BoolGrid, allowed: int) -> tuple[HeadId, ...]:
+    """The active heads of least ``importance`` (layers, heads), among which the weakest are looked for by ablation."""
     order = sorted(heads_of(active & ~np.isnan(importance)), key=lambda head: (importance[head], head))
-    return tuple(order[: max(WEAKEST, allowed)])
+    return tuple(order[: SHORTLIST * max(WEAKEST, allowed)])
+
+
+def weakest_of(worths: Mapping[HeadId, float], allowed: int) -> tuple[HeadId, ...]:
+    """The heads worth the least, as many as may come back and at least ``WEAKEST``.
+
+    They are found on the screen's sequences and weighed on the trial's: the least of several noisy figures is too low.
+    """
+    return tuple(sorted(worths, key=lambda head: (worths[head], head))[: max(WEAKEST, allowed)])
 
 
 def trial_confidence(tried: int) -> float:
@@ -197,8 +206,8 @@ def _rule(considered: int, tried: int, taken: int, allowed: int, bar: float, wea
     rule = f"{considered} considered, {tried} tried, {taken} back; budget {allowed}"
     if tried:
         rule += (
-            f"; gain surely above zero ({CONFIDENCE:.0%} for all {tried} together) and at least {_figure(bar)}, "
-            f"what the {weakest} weakest active heads are worth"
+            f"; gain surely above zero (95 % for all {tried} together) and at least {_figure(bar)}, "
+            f"what the {weakest} weakest active heads are worth by ablation"
         )
     return rule
 

@@ -102,7 +102,7 @@ SECTIONS: Mapping[str, Section] = {
     "attention": Section(
         lambda run, budget: attention_evolution(run, budget.attention_bytes), _kinds(ev.AttentionMaps)
     ),
-    "growth": Section(lambda run, _: growth(run), _kinds(*_CHANGES)),
+    "growth": Section(lambda run, _: growth(run), _kinds(*_CHANGES, ev.HeadScores, ev.PhaseStarted)),
     "embeddings": Section(lambda run, budget: embeddings(run, budget.embedding_cells), _kinds(ev.Embedding)),
     "samples": Section(lambda run, budget: all_samples(run, budget.sample_characters), _kinds(ev.TextSample)),
     "settings": Section(lambda run, _: settings(run), _kinds(ev.RunStarted)),
