@@ -16,7 +16,7 @@ import numpy as np
 
 from neural_plasticity import events as ev
 from neural_plasticity.dashboard.demo_evaluation import evaluate
-from neural_plasticity.dashboard.demo_texts import PROBES, continuation
+from neural_plasticity.dashboard.demo_texts import PROBES, TOKEN_GROUPS, continuation
 from neural_plasticity.dashboard.demo_world import BENEFIT_SEQUENCES, MEASURED, Size, World
 from neural_plasticity.errors import ConfigError
 from neural_plasticity.heads import FloatGrid, HeadId
@@ -353,13 +353,11 @@ class _Simulation:
         yield self._begin("evaluation", BATCHES, "batches")
         yield from self._batches(14.0 if not self.cycle else 20.0)
         model = "pruned" if self.cycle else "baseline"
-        for number, probe in enumerate(PROBES):
+        for number in range(len(PROBES)):
             yield self._sample(number, model)
             if self.cycle:
                 yield self._sample(number, "control", self.unpruned_loss)
-            maps = self.world.attention(number)
-            yield self.at(ev.AttentionMaps, prompt=probe.prompt, tokens=probe.tokens, maps=maps, model=model)
-        yield from self._embeddings()
+        yield from self._looks(model)
         losses = {"control": self.unpruned_loss, model: self.loss} if self.cycle else {model: self.loss}
         results = evaluate(self.rng, self.size, losses, self.world.missing, self.world.sparsity, self.baseline)
         self.baseline = results["baseline"]
@@ -367,7 +365,23 @@ class _Simulation:
         yield self.at(ev.Evaluation, results=results, sequences=256, tokens=256 * 256)
         yield self._end()
 
-    def _embeddings(self) -> Iterator[ev.Event]:
-        for name, layer in (("token embeddings", None), ("hidden states", self.world.layers - 1)):
-            vectors, labels = self.world.hidden_states(self.cycle, deep=layer is not None)
-            yield self.at(ev.Embedding, name=name, vectors=vectors, labels=labels, layer=layer)
+    def _looks(self, model: str) -> Iterator[ev.Event]:
+        """What a real run looks at in every cycle, at the same places."""
+        for number, probe in enumerate(PROBES):
+            seen = {model: self.world.attention(number)}
+            if self.cycle:
+                seen["control"] = self.world.control_attention(number)
+            for name, maps in seen.items():
+                yield self.at(
+                    ev.AttentionMaps, prompt=probe.prompt, tokens=probe.tokens, maps=maps, model=name,
+                    error=ev.MAP_ERROR,
+                )  # fmt: skip
+        yield self.at(ev.HeadScores, scores=self.world.attended(), sequences=len(PROBES))
+        groups, labels = zip(*((group, token) for group, tokens in TOKEN_GROUPS.items() for token in tokens),
+                             strict=True)  # fmt: skip
+        for name in (model, "control") if self.cycle else (model,):
+            vectors = self.world.hidden_states(self.cycle, name == "control").astype(np.float16)
+            yield self.at(
+                ev.Embedding, name="hidden states", vectors=vectors, labels=labels, groups=groups, model=name,
+                layers=tuple(range(-1, self.world.layers)),
+            )  # fmt: skip

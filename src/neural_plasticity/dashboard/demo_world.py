@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neural_plasticity.dashboard.demo_texts import PROBES, TOKEN_GROUPS
+from neural_plasticity.events import in_steps
 from neural_plasticity.heads import BoolGrid, FloatGrid, HeadId, grid_of
 from neural_plasticity.importance.criteria import COMBINED_WEIGHTS, combined_rank, layer_normalised
 
@@ -52,6 +53,7 @@ class World:
     sharpness: FloatGrid = field(init=False)
     second: npt.NDArray[np.int64] = field(init=False)  # the kind of attention that a head has taken over …
     taken_over: FloatGrid = field(init=False)  # … and how much of its own it has given up for that
+    of_control: FloatGrid = field(init=False)  # the control's sharpness: trained as long, no head ever lost
     lasting: float = field(default=0.0, init=False)
     passing: float = field(default=0.0, init=False)
 
@@ -70,6 +72,7 @@ class World:
         self.worth = self.rng.lognormal(np.log(0.011), 0.55, shape) * by_kind * by_layer * 48 / (shape[0] * shape[1])
         self.sharpness = self.rng.uniform(0.7, 1.5, shape)
         self.second, self.taken_over = self.kind.copy(), np.zeros(shape)
+        self.of_control = self.sharpness.copy()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -92,7 +95,9 @@ class World:
         """A cycle of training: worth and patterns move a little, and heads of thinned layers take over work."""
         lost = 1 - self.active.mean(axis=1, keepdims=True)
         self.worth *= self.rng.lognormal(0, 0.18, self.shape) * (1 + 0.5 * lost)
-        self.sharpness *= self.rng.lognormal(0, 0.12, self.shape)
+        moved = self.rng.lognormal(0, 0.12, self.shape)
+        self.sharpness *= moved
+        self.of_control *= moved[: self.layers, : self.heads] ** 0.5
 
     def prune(self, heads: Sequence[HeadId]) -> None:
         """Take heads away. Heads lean on each other, so the damage is more than the sum of their worth."""
@@ -185,41 +190,67 @@ class World:
 
     def attention(self, number: int) -> Maps:
         """Attention maps of probe ``number``, NaN where a head is pruned or absent."""
-        maps = self._attention(number).astype(np.float16)
+        maps = in_steps(self._attention(number))
         maps[~self.active] = np.nan
         return maps
 
+    def control_attention(self, number: int) -> Maps:
+        """The same of the control, which has all its heads."""
+        return in_steps(self._softmax(_patterns(PROBES[number].tokens)[self.kind[:, : self.heads]], number, True))
+
+    def attended(self) -> dict[str, FloatGrid]:
+        """What heads attend to, NaN where a head is pruned or absent: as a real run measures it in every cycle."""
+        maps = [self._attention(number) for number in range(len(PROBES))]
+        found = {
+            "first_token_mass": np.mean([one[..., 1:, 0].mean(-1) for one in maps], axis=0),
+            "previous_token": np.mean([one.diagonal(-1, 2, 3).mean(-1) for one in maps], axis=0),
+        }
+        period = 12
+        repeated = self._softmax(self._mixed(_patterns([str(at) for at in range(period)] * 2)), len(PROBES))
+        found["induction"] = repeated[..., period:, 1:].diagonal(0, 2, 3)[..., :period].mean(-1)
+        return {name: np.where(self.active, grid, np.nan) for name, grid in found.items()}
+
     def _attention(self, number: int) -> Vectors:
-        """(layers, heads, T, T): softmax of a pattern per kind and of a taste of each head's own."""
-        patterns = _patterns(PROBES[number].tokens)  # (kinds, T, T)
-        length = patterns.shape[-1]
-        taste = np.zeros((*self.shape, length, length))
-        for layer, head in np.ndindex(self.shape):  # the same in every cycle: what moves is the sharpness
-            taste[layer, head] = np.random.default_rng([self.seed, layer, head, number]).normal(
-                0, 0.5, (length, length)
-            )
+        """(layers, heads, T, T) of probe ``number``."""
+        return self._softmax(self._mixed(_patterns(PROBES[number].tokens)), number)
+
+    def _mixed(self, patterns: Vectors) -> Vectors:
+        """Each head's logits (layers, heads, T, T): its own kind of attention, and the kind that it has taken over."""
         share = self.taken_over[..., None, None]
-        pattern = (1 - share) * patterns[self.kind] + share * patterns[self.second]
-        logits = self.sharpness[..., None, None] * pattern + taste
+        return (1 - share) * patterns[self.kind] + share * patterns[self.second]
+
+    def _softmax(self, pattern: Vectors, salt: int, control: bool = False) -> Vectors:
+        """Attention: softmax of a pattern, as sharp as the head is, and of a taste of each head's own."""
+        length = pattern.shape[-1]
+        taste = np.zeros(pattern.shape)
+        for layer, head in np.ndindex(pattern.shape[:2]):  # the same in every cycle: what moves is the sharpness
+            taste[layer, head] = np.random.default_rng([self.seed, layer, head, salt]).normal(0, 0.5, (length, length))
+        sharpness = self.of_control if control else self.sharpness
+        logits = sharpness[..., None, None] * pattern + taste
         logits = np.where(np.tri(length, dtype=bool), logits, -np.inf)
         weights = np.exp(logits - logits.max(-1, keepdims=True))
-        return weights / weights.sum(-1, keepdims=True)
+        return np.asarray(weights / weights.sum(-1, keepdims=True))
 
-    def hidden_states(self, cycle: int, deep: bool) -> tuple[Vectors, tuple[str, ...]]:
-        """Vectors (tokens, 16) of known tokens in clusters, with their labels; ``deep`` ones drift with every cycle."""
-        rng = np.random.default_rng([self.seed, 2, int(deep)])
-        labels = tuple(token for tokens in TOKEN_GROUPS.values() for token in tokens)
+    def hidden_states(self, cycle: int, control: bool = False) -> Vectors:
+        """(layers + 1, tokens, 16): known tokens in clusters, at every depth; the deeper, the more they drift.
+
+        Of the ``control`` the same, at less than half the pace: what is not training is the lost heads' doing.
+        """
+        return np.stack([self._layer_states(cycle, layer, control) for layer in range(self.layers + 1)])
+
+    def _layer_states(self, cycle: int, layer: int, control: bool) -> Vectors:
+        rng = np.random.default_rng([self.seed, 2, layer])
         group = np.repeat(np.arange(len(TOKEN_GROUPS)), [len(tokens) for tokens in TOKEN_GROUPS.values()])
         centres = rng.normal(0, 1.6, (len(TOKEN_GROUPS), DIMENSIONS))
-        points = centres[group] + rng.normal(0, 0.55, (len(labels), DIMENSIONS))
-        pace = 1.0 if deep else 0.25
+        points = centres[group] + rng.normal(0, 0.55, (len(group), DIMENSIONS))
+        pace = (0.2 + 1.2 * layer / self.layers) * (0.45 if control else 1.0)
         for number in range(1, cycle + 1):
-            step = np.random.default_rng([self.seed, 3, int(deep), number])
+            step = np.random.default_rng([self.seed, 3, layer, number])
             turn, _ = np.linalg.qr(np.eye(DIMENSIONS) + pace * step.normal(0, 0.04, (DIMENSIONS, DIMENSIONS)))
             turn *= np.sign(np.diag(turn))  # QR may flip an axis; a drift does not
             shift = pace * step.normal(0, 0.18, centres.shape)[group]
             points = points @ turn + shift + pace * step.normal(0, 0.10, points.shape)
-        return points, labels
+        return points
 
 
 def _patterns(tokens: Sequence[str]) -> Vectors:

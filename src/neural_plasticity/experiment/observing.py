@@ -17,17 +17,12 @@ from torch import Tensor, nn
 
 from neural_plasticity.data.prompts import MAP_TOKENS, PROBE_PROMPTS
 from neural_plasticity.data.tokens import spread
-from neural_plasticity.events import AttentionMaps, Embedding, Event, HeadScores
+from neural_plasticity.events import MAP_ERROR, AttentionMaps, Embedding, Event, HeadScores, in_steps
 from neural_plasticity.experiment.state import Experiment
 from neural_plasticity.importance import attention_maps
 from neural_plasticity.importance.patterns import hidden_states, pattern_scores, repeated_tokens
 
 HIDDEN_STATES = "hidden states"
-STEPS = 254
-"""Maps are rounded to so many steps between 0 and 1: the record then keeps them as one byte per value."""
-
-MAP_ERROR = 0.5 / STEPS + 2.0**-12
-"""How far a recorded value can be from the measured one: half a step, and what half precision cannot tell apart."""
 
 TEXTS, TEXT_TOKENS = 4, 28
 """Validation passages whose tokens' hidden states are kept, beside the prompts', and the tokens of each."""
@@ -54,18 +49,13 @@ def observe(x: Experiment, name: str) -> Iterator[Event]:
         ids = _prompt_ids(x, prompt)
         tokens = tuple(x.tokenizer.convert_ids_to_tokens(ids.tolist()))
         for model_name, model in watched:
-            maps = rounded(attention_maps(model, ids))
+            maps = in_steps(attention_maps(model, ids))
             yield AttentionMaps(
                 prompt=prompt, tokens=tokens, maps=maps, model=model_name, error=MAP_ERROR, **x.clock.at()
             )
     yield _attended(x)
     for model_name, model in watched:
         yield from _hidden(x, model_name, model)
-
-
-def rounded(maps: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
-    """Attention maps in 254ths; NaN stays NaN."""
-    return np.asarray(np.rint(maps.astype(np.float32) * STEPS) / STEPS, np.float16)
 
 
 def _prompt_ids(x: Experiment, prompt: str) -> Tensor:
