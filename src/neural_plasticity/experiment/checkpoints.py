@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from neural_plasticity.errors import RecordError
+from neural_plasticity.errors import HeadError, RecordError
 from neural_plasticity.experiment.clock import Stage
 from neural_plasticity.experiment.state import Experiment, Kept
 from neural_plasticity.heads import HeadId
@@ -63,8 +63,10 @@ def restore(x: Experiment, directory: Path) -> Position | None:
         raise RecordError(f"--resume: {path} cannot be read ({type(error).__name__}); start a new run.") from error
     try:
         reinstate(x, state)
-    except RuntimeError as error:
+    except (RuntimeError, HeadError) as error:
         raise RecordError(f"--resume: {path} holds the weights of another model than {x.config.model_name}.") from error
+    except KeyError as error:
+        raise RecordError(f"--resume: {path} is of another version (no {error} in it); start a new run.") from error
     x.clock.step = state["step"]
     x.kept = None if state["kept"] is None else Kept(*state["kept"])
     x.stopped = state["stopped"]
