@@ -67,6 +67,7 @@ export function behind(spec: LineSpec, { axis, window, x, log }: Prepared, look:
                 uprights.push({ x: axis.at(one.step), style: stroke(colour, 0.75) })
             }
     }
+    const named = (spec.uprights ?? []).filter(({ at }) => inside(at))
     const levels = (spec.references ?? []).filter(
         (one) => Number.isFinite(one.value) && (!log || one.value > 0),
     )
@@ -103,6 +104,22 @@ export function behind(spec: LineSpec, { axis, window, x, log }: Prepared, look:
                         },
                         style,
                     })),
+                    ...named.flatMap((one) => {
+                        const x = across(axis.at(one.at))
+                        const right = x < left + width / 2
+                        const lying = { x1: x, y1: top, x2: x, y2: top + height, subPixelOptimize: true }
+                        return [
+                            { type: 'line', shape: lying, style: stroke(ink.muted, 1, [2, 3]) },
+                            written(
+                                one.label,
+                                x + (right ? 5 : -5),
+                                top + 2,
+                                right ? 'left' : 'right',
+                                'top',
+                                text,
+                            ),
+                        ]
+                    }),
                     ...levels.flatMap((one) =>
                         level(one, levels, log, { left, top, width, api, text, colour: ink.muted }),
                     ),
@@ -136,21 +153,23 @@ function level(
             },
             style: stroke(colour, 1, [4, 3]),
         },
-        {
-            type: 'text',
-            x: left + width - 4,
-            y: above ? y - 4 : y + 4,
-            style: {
-                text: one.label,
-                align: 'right',
-                verticalAlign: above ? 'bottom' : 'top',
-                fill: text.color,
-                fontSize: text.fontSize,
-                fontFamily: text.fontFamily,
-            },
-        },
+        written(one.label, left + width - 4, above ? y - 4 : y + 4, 'right', above ? 'bottom' : 'top', text),
     ]
 }
+
+const written = (label: string, x: number, y: number, align: string, verticalAlign: string, text: Text) => ({
+    type: 'text',
+    x,
+    y,
+    style: {
+        text: label,
+        align,
+        verticalAlign,
+        fill: text.color,
+        fontSize: text.fontSize,
+        fontFamily: text.fontFamily,
+    },
+})
 
 /** Marks closer together than two pixels are one line. */
 function spaced<T extends { step: number }>(marks: T[], at: (step: number) => number, pixel: number): T[] {

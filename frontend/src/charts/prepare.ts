@@ -66,7 +66,9 @@ export function prepare(spec: LineSpec, lines: Line[], view: View): Prepared {
     for (const one of spec.references ?? [])
         if (Number.isFinite(one.value) && (!log || one.value > 0)) include(place(one.value, log))
     const [from, to] = [axis.at(first), axis.at(last)]
-    const xTicks = Math.max(2, Math.floor(view.columns / 45))
+    // Where x is a small number (a cycle, a share) its labels take little room: then none is left out.
+    const wide = spec.xLabel ? tickText(Math.round(last), 1).length * 4 + 12 : 45
+    const xTicks = Math.max(2, Math.floor(view.columns / wide))
     const yTicks = Math.max(2, Math.floor(view.height / 36))
     return {
         lines: drawn,

@@ -31,6 +31,11 @@ export interface Reference {
     value: number
     label: string
 }
+/** A place on the x axis to point out. */
+export interface Upright {
+    at: number
+    label: string
+}
 /** A stretch of steps to shade, in front of the phases. */
 export interface Shade {
     first: number
@@ -44,6 +49,7 @@ export interface LineSpec {
     lines: Line[]
     references?: Reference[]
     shades?: Shade[]
+    uprights?: Upright[]
     /** Steps shown where the chart is of one stretch of the run only. */
     domain?: [number, number]
     /** Phase regions and decisions behind the lines. */

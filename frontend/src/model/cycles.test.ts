@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { cycleCharts, cycleColumns, prunedCells } from './cycles'
+import { cycleColumns, prunedCells } from './cycles'
+import { cycleCharts } from './cycles-charts'
 import { toCsv } from './table'
 import type { Cycle, Cycles } from './types'
 
@@ -29,6 +30,9 @@ const view = (cycles: Cycle[]): Cycles => ({
     states: { data: Int8Array.from([1, 0, 2, -1]), shape: [2, 2] },
     recoveries: [],
     cumulative: [],
+    judged: [],
+    returned: null,
+    knee: null,
     empty: null,
 })
 

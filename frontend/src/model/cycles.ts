@@ -1,7 +1,6 @@
 /** Cycles as a table and as charts across cycles. */
-import type { Line, LineSpec } from '../charts/spec'
+import type { Line } from '../charts/spec'
 import { percent, perplexity, plain, signed } from './format'
-import { MODELS } from './palette'
 import { interval, measured, recoveredShare, signedInterval } from './story'
 import type { Column } from './table'
 import type { Cycle, Cycles, Measured } from './types'
@@ -138,7 +137,7 @@ export const filled = (columns: Column<Cycle>[], cycles: Cycle[]): Column<Cycle>
 /** What went, what it cost, what came back. */
 export const cycleColumns = (cycles: Cycle[]): Column<Cycle>[] => filled(outcome, cycles)
 
-function acrossCycles(
+export function acrossCycles(
     cycles: Cycle[],
     label: string,
     colour: string,
@@ -161,67 +160,6 @@ function acrossCycles(
         high: column((value) => value.high),
         points: true,
     }
-}
-
-const exact = (value: number | null): Measured | null =>
-    value === null ? null : { value, low: null, high: null }
-
-/** Perplexity, cumulative impact, sparsity and validation loss over the cycles; charts without a point are left out. */
-export function cycleCharts({ cycles, baseline }: Cycles): LineSpec[] {
-    const last = cycles.at(-1)?.cycle ?? 1
-    const across = (
-        title: string,
-        unit: string,
-        lines: (Line | null)[],
-        reference?: [number, string],
-    ): LineSpec => ({
-        title,
-        unit,
-        lines: lines.filter((one) => one !== null),
-        references: reference ? [{ value: reference[0], label: reference[1] }] : [],
-        domain: [Math.min(cycles[0]?.cycle ?? 1, 1) - 0.5, last + 0.5],
-        xLabel: 'cycle',
-        height: 200,
-    })
-    const pruned = MODELS.pruned!
-    const control = acrossCycles(cycles, 'control', MODELS.control!, (one) => one.control_perplexity)
-    const first = cycles.find((one) => one.loss_before !== null)?.loss_before
-    return [
-        across(
-            'Perplexity',
-            'test text',
-            [
-                acrossCycles(cycles, 'pruned', pruned, (one) => one.perplexity),
-                control && { ...control, dash: 'dashed' as const },
-            ],
-            baseline ? [baseline.value, 'baseline'] : undefined,
-        ),
-        across(
-            'Cumulative impact',
-            'test loss, nats per token',
-            [
-                acrossCycles(cycles, 'against baseline', pruned, (one) => one.impact),
-                acrossCycles(cycles, 'against control', MODELS.control!, (one) => one.impact_on_control),
-            ],
-            [0, 'no change'],
-        ),
-        across(
-            'Validation loss',
-            'nats per token',
-            [
-                acrossCycles(cycles, 'before pruning', MODELS.baseline!, (one) => exact(one.loss_before)),
-                acrossCycles(cycles, 'right after pruning', MODELS.control!, (one) => exact(one.loss_pruned)),
-                acrossCycles(cycles, 'after fine-tuning', pruned, (one) => exact(one.loss_after)),
-            ],
-            first !== undefined && first !== null ? [first, 'baseline'] : undefined,
-        ),
-        {
-            ...across('Sparsity', 'share of the heads', [
-                acrossCycles(cycles, 'sparsity', pruned, (one) => exact(one.sparsity)),
-            ]),
-            percent: true,
-        },
-    ].filter((spec) => spec.lines.length)
 }
 
 export interface GridCell {

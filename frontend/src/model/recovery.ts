@@ -146,7 +146,7 @@ export function cycleSpec(one: Recovery, baseline: number | null): LineSpec {
 /** A colour per cycle, dark to light in their order. */
 export const cycleColour = (at: number, count: number): string =>
     CIVIDIS[Math.round(((CIVIDIS.length - 1) * at) / Math.max(count - 1, 1))]!
-const DASHES = [undefined, 'dashed', 'dotted'] as const
+export const DASHES = [undefined, 'dashed', 'dotted'] as const
 
 /**
  * All fine-tunings from the same start: what is left of the loss that pruning cost, on validation text where every

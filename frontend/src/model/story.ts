@@ -1,6 +1,17 @@
 /** Sentences and plain rows that the story panels show, made of the document and of nothing else. */
 import { between, percent, plain, plural, signed, significant } from './format'
-import type { AllSamples, Cycle, Log, Measured, Recovery, Setting, Stable, State, Warmup } from './types'
+import type {
+    AllSamples,
+    Cycle,
+    Log,
+    Measured,
+    Recovery,
+    Returned,
+    Setting,
+    Stable,
+    State,
+    Warmup,
+} from './types'
 
 /** A per cent sign stays with its number. */
 export const unbroken = (text: string): string => text.replace(/ (?=%)|(?<=±) /g, '\u00a0')
@@ -96,9 +107,16 @@ export const signedInterval = (one: Measured | null): string =>
     one === null ? '' : between(one.low, one.high, 3, true)
 
 /** What all cycles together did, in one or two sentences. */
-export function cyclesHeadline(cycles: Cycle[]): string {
+export function cyclesHeadline(cycles: Cycle[], returned: Returned | null = null): string {
     const last = cycles.at(-1)
     if (!last) return ''
+    if (returned) {
+        const kept = cycles.find((one) => one.cycle === returned.to_cycle)
+        const tried = `${plural(cycles.length, 'cycle')} tried; the model is that of `
+        return kept
+            ? `${tried}cycle ${kept.cycle}: ${plural(kept.heads_left, 'head')} left (sparsity ${percent(kept.sparsity, 1)}).`
+            : `${tried}before any pruning.`
+    }
     const pruned = cycles.reduce((sum, one) => sum + one.pruned, 0)
     const grown = cycles.reduce((sum, one) => sum + one.grown, 0)
     const came = grown ? `, ${plural(grown, 'head')} grown` : ''

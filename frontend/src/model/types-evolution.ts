@@ -46,8 +46,33 @@ export interface Cycles {
     states: Packed<Int8Array>
     recoveries: CycleRecovery[]
     cumulative: Cumulative[]
+    judged: Judgement[]
+    returned: Returned | null
     knee: number | null // cycle at the bend of perplexity over sparsity
     empty: string | null
+}
+/** One cycle held against the allowed increase of perplexity over the control's, on validation text. */
+export interface Judgement {
+    step: number
+    cycle: number
+    log_ratio: number
+    log_ratio_low: number
+    log_ratio_high: number
+    budget: number // ln(1 + allowed increase)
+    inside: boolean
+    sparsity: number
+    perplexity: number
+    control_perplexity: number
+    sequences: number
+    documents: number // that the sequences come from, and that were resampled; 0: sequences were
+    reason: string
+}
+export interface Returned {
+    step: number
+    cycle: number
+    to_cycle: number // 0: before any pruning
+    to_step: number
+    reason: string
 }
 /** One cycle's training after its pruning, by steps since it. */
 export interface CycleRecovery {

@@ -85,13 +85,21 @@ describe('growth', () => {
         origin: 'regrown',
         layer: 0,
         head: 1,
+        name: 'L0H1#2',
+        incarnation: 2,
         strategy: 'signed benefit',
         reason: '',
         score: null,
+        low: null,
+        high: null,
+        gain: null,
+        gain_low: null,
+        gain_high: null,
         loss_before: 2,
         loss_after: null,
         pruned_step: 10,
         pruned_again_step: null,
+        cycles: 1,
     }
     it('counts what came and what stayed', () => {
         expect(growthHeadline([back])).toBe('1 head grew back; it is still there.')

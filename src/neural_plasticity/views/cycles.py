@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from neural_plasticity.events import Evaluation, HeadsGrown, HeadsPruned
 from neural_plasticity.heads import StateGrid
 from neural_plasticity.record import PhaseSpan, Run
 from neural_plasticity.views.heads_at import states_at, states_by_cycle
+from neural_plasticity.views.judging import Judgement, Returned, judgements, returned
+from neural_plasticity.views.knee import knee
 from neural_plasticity.views.recovery import (
     Cumulative,
     CycleRecovery,
@@ -89,7 +92,9 @@ class Cycle:
 class Cycles:
     """All cycles; ``pruned_in`` (layers, heads): the cycle in which a head was last pruned, 0 for never.
 
-    ``recoveries`` of the cycles that trained; ``cumulative`` of the baseline and of every cycle.
+    ``recoveries`` of the cycles that trained; ``cumulative`` of the baseline and of every cycle. ``judged``: the
+    verdicts of ``--cycles auto``, and where it ``returned`` to. ``knee``: the cycle from which on heads cost more and
+    more, of ln(perplexity / the control's, or without one the baseline's) over sparsity; None: no bend.
     """
 
     cycles: tuple[Cycle, ...]
@@ -98,6 +103,9 @@ class Cycles:
     states: StateGrid
     recoveries: tuple[CycleRecovery, ...] = ()
     cumulative: tuple[Cumulative, ...] = ()
+    judged: tuple[Judgement, ...] = ()
+    returned: Returned | None = None
+    knee: int | None = None
     empty: str | None = None
 
 
@@ -122,13 +130,17 @@ def cycles(run: Run, curves: Curves | None = None) -> Cycles:
     found = [_cycle(number, ends[number], decisions, spans, evaluations, curves) for number in numbers]
     listed = tuple(one for one, _ in found)
     baseline = of_model(evaluations, "baseline")
+    added_up = _cumulative(run, listed, evaluations, baseline) if numbers else ()
     return Cycles(
         cycles=listed,
         baseline=baseline,
         pruned_in=pruned_in,
         states=states,
         recoveries=tuple(recovery for _, recovery in found if recovery is not None),
-        cumulative=_cumulative(run, listed, evaluations, baseline) if numbers else (),
+        cumulative=added_up,
+        judged=judgements(run),
+        returned=returned(run),
+        knee=_knee(added_up),
         empty=None if numbers else "No cycle recorded: nothing was pruned.",
     )
 
@@ -144,6 +156,20 @@ def _cumulative(
         own = [evaluation for evaluation in evaluations if evaluation.cycle == one.cycle]
         rows.append(cumulative(one.cycle, one.heads_left, one.sparsity, own, baseline))
     return tuple(rows)
+
+
+def _knee(rows: Sequence[Cumulative]) -> int | None:
+    """The cycle at the bend; the baseline costs nothing."""
+    measured = [one for one in rows if one.cycle == 0 or one.ratio_to_control or one.ratio_to_baseline]
+    controlled = all(one.ratio_to_control for one in measured if one.cycle)
+    ratios = [one.ratio_to_control if controlled else one.ratio_to_baseline for one in measured]
+    costs = [0.0 if not one.cycle else _log(ratio) for one, ratio in zip(measured, ratios, strict=True)]
+    found = knee([one.sparsity for one in measured], costs)
+    return None if found is None else measured[found].cycle
+
+
+def _log(ratio: Measured | None) -> float:
+    return math.log(ratio.value) if ratio is not None and ratio.value > 0 else math.nan
 
 
 def cycle_numbers(decisions: Sequence[HeadsPruned | HeadsGrown], spans: Sequence[PhaseSpan]) -> tuple[int, ...]:
