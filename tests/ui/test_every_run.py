@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from playwright.sync_api import Browser, Page
 
 from neural_plasticity.record import open_run
-from tests.page_browser import DESK, PANELS, PHONE, WALL, looking_at, open_panel, too_wide
+from neural_plasticity.render.page import document, write_page
+from neural_plasticity.render.page.document import Section
+from neural_plasticity.render.page.live.server import serve_in_thread
+from neural_plasticity.views.attention_evolution import AttentionEvolution, PromptTakes, Take
+from tests.page_browser import DESK, PANELS, PHONE, WALL, looking_at, open_panel, too_wide, wait_drawn
 from tests.page_runs import RUNS
 
 AXE = Path(__file__).resolve().parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
@@ -102,6 +106,18 @@ def test_axe_finds_nothing_serious(dark: bool, browser: Browser, run_of: Callabl
 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="axe-core comes with the front end's tools: make page-check")
+def test_axe_finds_nothing_serious_on_the_live_page(browser: Browser, run_of: Callable[[str], Path]) -> None:
+    run_dir = run_of("running")
+    with serve_in_thread(run_dir.parent) as server, looking_at(browser, server.url, bypass_csp=True) as page:
+        page.add_script_tag(path=AXE)
+        assert violations(page) == []
+        page.locator("tbody a").first.click()
+        wait_drawn(page)
+        page.add_script_tag(path=AXE)
+        assert violations(page) == []
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="axe-core comes with the front end's tools: make page-check")
 def test_axe_finds_nothing_serious_on_a_phone(browser: Browser, run_of: Callable[[str], Path]) -> None:
     with looking_at(browser, file_of(run_of("nan")), PHONE, bypass_csp=True) as page:
         page.add_script_tag(path=AXE)
@@ -125,3 +141,21 @@ def test_the_runs_are_what_they_are_called(run_of: Callable[[str], Path]) -> Non
         assert run.heads().shape == (1, 1)
     with open_run(run_of("crashed")) as run:
         assert run.summary().stale
+
+
+# Broken ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_part_that_breaks_takes_no_other_with_it(
+    browser: Browser, run_of: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = PromptTakes("p", ("a",), (cast(Take, None),))
+    broken = Section(lambda _run, _budget: AttentionEvolution((nothing,)), frozenset())
+    monkeypatch.setattr(document, "SECTIONS", {**document.SECTIONS, "attention": broken})
+    with open_run(run_of("five-cycles")) as run:
+        page_file = write_page(run, tmp_path / "broken.html")
+    with looking_at(browser, page_file, forgiven="^console: Attention:") as page:
+        alert = open_panel(page, "Attention").get_by_role("alert")
+        assert "could not be drawn" in alert.inner_text()
+        assert alert.get_by_role("button", name="Try again").is_visible()
+        assert "gradient" in open_panel(page, "Cycles").inner_text().lower()

@@ -6,6 +6,11 @@ describe('numbers', () => {
     it('in fixed and significant digits', () => {
         expect(format.plain(1234.5)).toBe('1,234.500')
         expect(format.plain(-0.0001)).toBe('0.000')
+        expect([format.plain(0.3125), format.plain(0.3135), format.plain(2.5, 0)]).toEqual([
+            '0.312',
+            '0.314',
+            '2',
+        ])
         expect(format.plain(2_500_000)).toBe('2.50e+06')
         expect(format.significant(0.00123)).toBe('0.00123')
         expect(format.significant(0.99996)).toBe('1.00')

@@ -19,7 +19,12 @@ function grouped(value: number, digits: number): string {
     let format = formats.get(digits)
     if (!format) {
         const most = Math.min(digits, 20)
-        format = new Intl.NumberFormat('en-US', { minimumFractionDigits: most, maximumFractionDigits: most })
+        // Ties go to the even digit, as Python writes them: 0.3125 is 0.312 here and in the figures.
+        format = new Intl.NumberFormat('en-US', {
+            minimumFractionDigits: most,
+            maximumFractionDigits: most,
+            roundingMode: 'halfEven',
+        } as Intl.NumberFormatOptions)
         formats.set(digits, format)
     }
     return format.format(value)
