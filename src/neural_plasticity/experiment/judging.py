@@ -13,7 +13,7 @@ import numpy as np
 from torch import nn
 
 from neural_plasticity.errors import ConfigError
-from neural_plasticity.events import CycleJudged, Event, HeadsGrown, HeadsPruned, PhaseEnded, StateRestored
+from neural_plasticity.events import CycleJudged, Event, HeadsGrown, HeadsPruned, PhaseEnded, StateRestored, StepMetrics
 from neural_plasticity.experiment import checkpoints
 from neural_plasticity.experiment.clock import Stage
 from neural_plasticity.experiment.observing import observe
@@ -63,12 +63,8 @@ def judging(x: Experiment) -> Iterator[Event]:
         yield from _back(x, f"cycle {cycle} was outside the budget")
     if x.stopped is not None:
         _end_the_cycles(x)
-    yield PhaseEnded(
-        reason=x.stopped or "",
-        summary={"log_ratio": verdict.log_ratio.estimate, "inside": verdict.inside, "sparsity": x.sparsity},
-        seconds=x.clock.leave(),
-        **x.clock.at(),
-    )
+    said = (x.stopped or "") if verdict.inside else ""  # a return has said why itself
+    yield PhaseEnded(reason=said, seconds=x.clock.leave(), **x.clock.at())
 
 
 def _losses(x: Experiment, model: nn.Module) -> Generator[Event, None, Losses]:
@@ -90,6 +86,8 @@ def _back(x: Experiment, why: str) -> Iterator[Event]:
     yield StateRestored(
         to_cycle=x.kept.cycle, to_step=x.kept.step, states=x.states.copy(), reason=x.stopped, **x.clock.at()
     )
+    # Or the last figures on record would be those of the state that was given up.
+    yield StepMetrics(metrics={"validation_loss": x.validation_loss(), "sparsity": x.sparsity}, **x.clock.at())
 
 
 def _end_the_cycles(x: Experiment) -> None:

@@ -133,7 +133,7 @@ def _planned(x: Experiment, stage: Stage) -> tuple[int, str]:
         case "growth":
             return x.config.steps_of_growth, "steps"
         case "evaluation" if stage.judges and x.judged is not None:
-            return 2 * math.ceil(len(x.judged.blocks) / x.config.batch_size), "batches"
+            return 2 * math.ceil(len(x.judged.blocks) / x.config.batch_size), "validation batches"
         case "evaluation":
             batches = math.ceil(len(x.test) / x.config.batch_size)
             return batches * (2 if x.control is not None and stage.cycle else 1), "batches"

@@ -181,7 +181,7 @@ class ConsoleView:
         parts = [f"{figures.clean(phase_label(event.phase))} {event.done:,}/{event.planned:,} {event.unit}"]
         parts += [f"loss {figures.plain(latest['loss'])}"] if "loss" in latest else []
         parts += [f"validation {figures.plain(latest['validation_loss'])}"] if "validation_loss" in latest else []
-        parts += [f"run {figures.percent(event.run_fraction)}", time_left(event)]
+        parts += [f"run {figures.percent(event.run_fraction)}", time_left(event, self._state.open_end)]
         prefix = f"cycle {event.cycle} · " if event.cycle else ""
         self._print(Text(prefix + " · ".join(parts)))
 

@@ -38,6 +38,7 @@ class LiveState:
     phase: str = ""
     cycle: int = 0
     cycles: int | None = None
+    open_end: bool = False  # the run finds out itself when to stop: the plan is the most that it can take
     seen_phases: tuple[str, ...] = ()
     progress: ev.Progress | None = None
     latest: Mapping[str, float] = field(default_factory=dict)
@@ -70,6 +71,7 @@ def _(event: ev.RunStarted, state: LiveState) -> LiveState:
         name=event.name,
         simulated=event.simulated,
         cycles=cycles if isinstance(cycles, int) else None,
+        open_end=cycles == "auto",
         states=state.states if known else blank_states(event.shape),
         scores=state.scores if known else {},
     )
@@ -114,7 +116,7 @@ def _(event: ev.HeadsGrown, state: LiveState) -> LiveState:
 
 @_fold.register
 def _(event: ev.StateRestored, state: LiveState) -> LiveState:
-    return replace(state, states=event.states)
+    return replace(state, states=event.states, open_end=False)
 
 
 def _with_heads(state: LiveState, heads: Iterable[tuple[int, int]], new: HeadState) -> LiveState:
@@ -186,7 +188,7 @@ def _bar(state: LiveState, width: int) -> RenderableType:
     if progress is None:
         return Text("starting this phase", style="dim")
     text = f"{progress.done:,}/{progress.planned:,} {figures.clean(progress.unit)}"
-    text += f"   run {figures.percent(progress.run_fraction)}   {time_left(progress)}"
+    text += f"   run {figures.percent(progress.run_fraction)}   {time_left(progress, state.open_end)}"
     row = Table.grid(padding=(0, 2))
     bar_width = max(min(width - len(text) - 2, 60), 8)
     colour = phase_colour(state.phase)
@@ -197,11 +199,12 @@ def _bar(state: LiveState, width: int) -> RenderableType:
     return row
 
 
-def time_left(progress: ev.Progress) -> str:
-    """The estimate for the whole run in words."""
+def time_left(progress: ev.Progress, at_most: bool = False) -> str:
+    """The estimate for the whole run in words; ``at_most``: it may stop earlier."""
     if progress.seconds_left is None or not math.isfinite(progress.seconds_left):
         return "time left unknown"
-    return f"about {figures.duration(round(progress.seconds_left))} left"
+    left = figures.duration(round(progress.seconds_left))
+    return f"at most about {left} left" if at_most else f"about {left} left"
 
 
 def _numbers(state: LiveState, width: int) -> list[Text]:

@@ -64,7 +64,7 @@ def overview(run: Run) -> Overview:
     return Overview(
         name=figures.clean(summary.name),
         state=state,
-        sentence=_sentence(summary),
+        sentence=_sentence(summary, now.config.get("cycles") == "auto"),
         reason=figures.clean(summary.reason),
         simulated=summary.simulated,
         figures=(
@@ -95,7 +95,7 @@ def planned_cycles(config: Mapping[str, Any]) -> int | None:
     return cycles if isinstance(cycles, int) and not isinstance(cycles, bool) and cycles > 0 else None
 
 
-def _sentence(summary: RunSummary) -> str:
+def _sentence(summary: RunSummary, at_most: bool = False) -> str:
     """``cycle 2 · fine-tuning · step 281 · about 1 min left``; for a run that ended, how long it took."""
     parts = [f"cycle {summary.cycle}"] if summary.cycle else []
     if summary.state == "running":
@@ -104,7 +104,8 @@ def _sentence(summary: RunSummary) -> str:
     if summary.attempt > 1:
         parts.append(f"attempt {summary.attempt}")
     if summary.state == "running" and summary.seconds_left is not None and not summary.stale:
-        parts.append(f"about {figures.duration(summary.seconds_left)} left")
+        left = f"about {figures.duration(summary.seconds_left)} left"
+        parts.append(f"at most {left}" if at_most else left)  # a run that finds out itself when to stop
     elif summary.state == "running" and summary.stale:
         parts.append("no event for a while: stuck, or killed")
     parts.append(f"{figures.duration(summary.seconds)} recorded")
