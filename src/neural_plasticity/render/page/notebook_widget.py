@@ -15,22 +15,22 @@ import traitlets
 
 from neural_plasticity.record import Run, open_run
 from neural_plasticity.render.page.assets import SCRIPT, STYLE, asset
+from neural_plasticity.render.page.inlining import inlined_script, policy, template
 from neural_plasticity.render.page.notebook import HEIGHT, StaticPage, publish
 from neural_plasticity.render.page.notebook_feed import Feed
-from neural_plasticity.render.page.single_file import _policy, _script, _template
 
 
 @cache
 def module() -> str:
     """The widget's JavaScript module: the notebook's side, with the page that goes into its frame."""
-    script, boot = asset(SCRIPT), _template("boot.js")
-    page = Template(_template("cell.html")).substitute(
-        policy=_policy(boot, script),
+    script, boot = asset(SCRIPT), template("boot.js")
+    page = Template(template("cell.html")).substitute(
+        policy=policy(boot, script),
         style=asset(STYLE),
-        app=_script(script),
+        app=inlined_script(script),
         boot=boot,
     )
-    return f"const PAGE = {json.dumps(page)}\n{_template('cell.js')}"
+    return f"const PAGE = {json.dumps(page)}\n{template('cell.js')}"
 
 
 class DashboardWidget(anywidget.AnyWidget):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
 import html
 import re
 import secrets
@@ -12,7 +11,6 @@ import string
 import time
 import zlib
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +19,15 @@ from neural_plasticity.record import Run
 from neural_plasticity.record.schema import FILE_NAME
 from neural_plasticity.render.page.assets import SCRIPT, STYLE, asset
 from neural_plasticity.render.page.document import FILE, META, document
+from neural_plasticity.render.page.inlining import compressed, inlined_script, policy, template
 from neural_plasticity.render.page.packing import pack, shown, unpack
 from neural_plasticity.views import figures
 from neural_plasticity.views.overview import Overview
 
 PAGE_NAME = "dashboard.html"
-_TEMPLATES = Path(__file__).resolve().parent / "templates"
 _TEMPORARY = ".page-"
 _LEFT_SECONDS = 3600.0
 _DATABASE = b"SQLite format 3\0"
-_LEVEL = 6  # on floats 9 takes twice as long and saves nothing
 
 
 def write_page(run: Run, path: Path | str) -> Path:
@@ -94,16 +91,16 @@ def render_page(run: Run) -> str:
 
 def page_of(title: str, shell: str, content: Any, shows: str = "run") -> str:
     """A page that carries ``content``; ``shell`` is its HTML before the script runs, ``shows`` what it is a page of."""
-    script, style, boot = asset(SCRIPT), asset(STYLE), _template("boot.js")
-    return string.Template(_template("page.html")).substitute(
+    script, style, boot = asset(SCRIPT), asset(STYLE), template("boot.js")
+    return string.Template(template("page.html")).substitute(
         title=as_html(title),
-        policy=_policy(boot, script),
+        policy=policy(boot, script),
         style=style,
         shell=shell,
         shows=shows,
         boot=boot,
-        app=_script(script),
-        data=_compressed(pack(content)),
+        app=inlined_script(script),
+        data=compressed(pack(content)),
     )
 
 
@@ -118,30 +115,6 @@ def read_page(path: Path | str) -> dict[str, Any]:
         raise RecordError(f"{path}: expected a dashboard page with its data inside.")
     content: dict[str, Any] = unpack(zlib.decompress(base64.b64decode(found.group(1)), -zlib.MAX_WBITS))
     return content
-
-
-@cache
-def _script(text: str) -> str:
-    return _compressed(text.encode("utf-8"), 9)
-
-
-def _compressed(data: bytes, level: int = _LEVEL) -> str:
-    """Raw deflate, base64: a browser inflates it without any code of ours, and no ``<`` can occur."""
-    squeezer = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS, 9)
-    return base64.b64encode(squeezer.compress(data) + squeezer.flush()).decode("ascii")
-
-
-def _policy(*scripts: str) -> str:
-    """Content-Security-Policy: our two scripts by their content, and nothing from anywhere."""
-    allowed = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; "
-        "connect-src 'none'; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 
 def _shell(view: Overview, version: str) -> str:
@@ -165,8 +138,3 @@ def _shell(view: Overview, version: str) -> str:
 def as_html(text: str) -> str:
     """Text from outside as HTML."""
     return html.escape(figures.shorten(shown(text), 400))
-
-
-@cache
-def _template(name: str) -> str:
-    return (_TEMPLATES / name).read_text(encoding="utf-8")
