@@ -18,7 +18,10 @@ from neural_plasticity.views import figures
 from neural_plasticity.views.palette import phase_label
 
 PLAIN_SECONDS = 30.0  # at most one line about what runs in this time, when output is not a terminal
-MOST_LINES = 16
+MOST_NAMED = 4  # in that line
+MOST_LINES = 16  # of the live region
+PLAIN_WIDTH = 140  # of the closing table where there is no terminal to measure
+BESIDE = 120  # columns from which an interval stands beside its value, and not under it
 
 
 @dataclass(frozen=True)
@@ -96,9 +99,9 @@ class Board:
         self._overall = overall
         if self._live is None and overall.running and self.clock() - self._said >= PLAIN_SECONDS:
             self._said = self.clock()
-            for one in overall.running[:MOST_LINES]:
-                self.say(f"  {_running(one)}")
-            self.say(standing_line(overall))
+            more = len(overall.running) - MOST_NAMED
+            running = [_running(one) for one in overall.running[:MOST_NAMED]] + ([f"{more} more"] if more > 0 else [])
+            self.say(f"{standing_line(overall)} ({'; '.join(running)})")
 
     def _region(self) -> RenderableType:
         lines = Table.grid(padding=(0, 2))
@@ -143,23 +146,24 @@ _TITLES = {
 }
 
 
-def summary_table(rows: Sequence[Row]) -> Table:
-    """The means over seeds, with their intervals where there are any; columns without values are left out."""
+def summary_table(rows: Sequence[Row], width: int) -> Table:
+    """The means over seeds for ``width`` columns, with their intervals; what has no values at all is left out."""
     shown = [name for name in SUMMARISED if any(not math.isnan(one[name]) for one in rows)]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
     for title in ("strategy", "level"):
         table.add_column(title, no_wrap=True)
-    table.add_column("seeds", justify="right")
+    table.add_column("seeds", justify="right", no_wrap=True)
     for name in shown:
-        table.add_column(_TITLES[name], justify="right", no_wrap=True)
+        title = _TITLES[name] if width >= BESIDE else _TITLES[name].replace(" ", "\n", 1)
+        table.add_column(title, justify="right", no_wrap=True)
     for one in rows:
-        cells = [_mean(one, name) for name in shown]
+        cells = [_mean(one, name, " " if width >= BESIDE else "\n") for name in shown]
         seeds = f"{one['seeds']}" if one["seeds"] == one["cells"] else f"{one['seeds']} of {one['cells']}"
         table.add_row(one["strategy"], figures.percent(one["level"], 3 if one["level"] < 0.01 else 0), seeds, *cells)
     return table
 
 
-def _mean(row: Row, name: str) -> Text:
+def _mean(row: Row, name: str, before_interval: str) -> Text:
     value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
     if math.isnan(value):
         return Text(figures.MISSING)
@@ -169,7 +173,9 @@ def _mean(row: Row, name: str) -> Text:
         return Text(figures.change(-value) if value else "unchanged")
     text = Text(figures.plain(value) if name in ("perplexity_ratio", "ratio_to_control") else figures.ratio(value))
     if not math.isnan(low):
-        text.append(f" ({figures.between(low, high)})", style="dim")
+        text.append(
+            f"{before_interval}({figures.between(low, high, 2 if name.endswith('speedup') else 3)})", style="dim"
+        )
     return text
 
 

@@ -130,7 +130,8 @@ class Runner:
     def _finished(self, task: Task, label: str, seconds: float) -> None:
         if task.kind == "beginning":
             self._needs = {cell: name for cell, name in self._needs.items() if name != task.name}
-            self.board.say(f"{label}: done in {figures.duration(seconds)}; {figures.plural(task.cells, 'cell')} go on")
+            cells = "1 cell goes on" if task.cells == 1 else f"{task.cells:,} cells go on"
+            self.board.say(f"{label}: done in {figures.duration(seconds)}; {cells}")
             return
         cell = self._cells[task.name]
         self.result.finished.append(cell)
