@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote
@@ -12,8 +13,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from neural_plasticity.errors import NeuralPlasticityError, RecordError
+from neural_plasticity.errors import InputError, NeuralPlasticityError, RecordError
 from neural_plasticity.render.page.document import META, SECTIONS
+from neural_plasticity.render.page.live.comparing import Comparisons, page_of_comparison
 from neural_plasticity.render.page.live.guard import refusal
 from neural_plasticity.render.page.live.registry import Registry, Watched
 from neural_plasticity.render.page.live.runs import HERE
@@ -43,8 +45,11 @@ def make_app(registry: Registry) -> Starlette:
         routes=[
             Route("/", _first_page),
             Route("/run/{id:path}", _run_page),
+            Route("/compare", _compare_page),
             Route("/assets/{file}", _asset),
             Route("/api/runs", _runs),
+            Route("/api/compare", _compare),
+            Route("/api/compare/export", _compare),
             *_of_a_run("document", _document),
             *_of_a_run("curve", _curve),
             *_of_a_run("events", _events),
@@ -55,6 +60,7 @@ def make_app(registry: Registry) -> Starlette:
         exception_handlers={HTTPException: _http_error, NeuralPlasticityError: _told, Exception: _unforeseen},
     )
     app.state.registry = registry
+    app.state.comparisons = Comparisons(registry.root)
     return app
 
 
@@ -93,6 +99,10 @@ async def _run_page(request: Request) -> Response:
     return HTMLResponse(shell("../" * depth, run_id, title))
 
 
+async def _compare_page(_request: Request) -> Response:
+    return HTMLResponse(shell("./", None, "Comparison · Neural Plasticity Dashboard", shows="comparison"))
+
+
 async def _asset(request: Request) -> Response:
     found = asset_of(request.path_params["file"])
     if found is None:
@@ -106,6 +116,24 @@ async def _asset(request: Request) -> Response:
 async def _runs(request: Request) -> Response:
     registry: Registry = request.app.state.registry
     return JSONResponse([vars(entry) for entry in await registry.entries()])
+
+
+async def _compare(request: Request) -> Response:
+    comparisons: Comparisons = request.app.state.comparisons
+    try:
+        compared = await comparisons.of(request.query_params.getlist("run"))
+    except InputError as error:
+        return refusal(400, str(error))
+    if request.url.path.endswith("/export"):
+        page = await asyncio.to_thread(page_of_comparison, compared)
+        headers = {"Content-Disposition": 'attachment; filename="compare.html"'}
+        return Response(page, headers=headers, media_type="text/html")
+    tag = f'"{compared.tag}"'
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers={"ETag": tag})
+    answer = _packed(request, compared.plain, compared.gzipped)
+    answer.headers["ETag"] = tag
+    return answer
 
 
 async def _document(request: Request, watched: Watched) -> Response:

@@ -23,7 +23,7 @@ _SHELL = """<!doctype html>
 <script defer src="{root}assets/{script}"></script>
 </head>
 <body>
-<div id="app" data-host="live" data-root="{root}"{run}>
+<div id="app" data-host="live" data-root="{root}" data-shows="{shows}"{run}>
 <noscript>This page follows an experiment while it runs, which needs JavaScript.
 The list of runs as JSON: <a href="{root}api/runs">api/runs</a>.</noscript>
 </div>
@@ -32,11 +32,19 @@ The list of runs as JSON: <a href="{root}api/runs">api/runs</a>.</noscript>
 """
 
 
-def shell(root: str, run_id: str | None, title: str) -> str:
-    """The page of a run, or of the list of runs (None); ``root`` leads from its address to the server's ``/``."""
+def shell(root: str, run_id: str | None, title: str, shows: str = "runs") -> str:
+    """The page of a run, or (None) of what ``shows``, the list of runs or a comparison of some.
+
+    ``root`` leads from its address to the server's ``/``.
+    """
     run = "" if run_id is None else f' data-run="{html.escape(run_id)}"'
     return _SHELL.format(
-        title=html.escape(title), root=html.escape(root), run=run, script=hashed(SCRIPT), style=hashed(STYLE)
+        title=html.escape(title),
+        root=html.escape(root),
+        shows=shows,
+        run=run,
+        script=hashed(SCRIPT),
+        style=hashed(STYLE),
     )
 
 
