@@ -7,6 +7,7 @@ export type Alignment = 'step' | 'cycle' | 'sparsity'
 export interface Aligned {
     x: Float64Array
     y: Float64Array
+    smooth?: boolean
 }
 const LAST = 20 // points before the heads change again, at most, that stand for a share
 
@@ -45,10 +46,10 @@ export function bySparsity(steps: ArrayLike<number>, values: ArrayLike<number>, 
 /** `share`: of a run's points, the width of the mean that smooths it; 0 draws what was recorded. */
 export function aligned(curve: RunLineCurve, moments: Moments, by: Alignment, share: number): Aligned {
     if (by === 'sparsity') return bySparsity(curve.steps.data, curve.values.data, moments)
-    const { steps, values } = drawn(curve, moments, share)
+    const { steps, values, smooth } = drawn(curve, moments, share)
     const x =
         by === 'step' ? Float64Array.from(steps) : Float64Array.from(steps, (step) => cycleAt(moments, step))
-    return { x, y: values }
+    return { x, y: values, smooth }
 }
 
 /** Where points were left out, those here are the extreme ones: their means came with them. */
@@ -56,9 +57,9 @@ function drawn(curve: RunLineCurve, moments: Moments, share: number) {
     const made = share > 0 ? (curve.means ?? curve) : curve
     const [steps, values] = [made.steps.data, made.values.data]
     const width = Math.round(share * values.length)
-    if (width < 3) return { steps, values: Float64Array.from(values) }
+    if (width < 3) return { steps, values: Float64Array.from(values), smooth: made !== curve }
     const cuts = Array.from(moments.changed.data).map((step) => upperBound(steps, step))
-    return { steps, values: smoothed(values, { kind: 'mean', width }, cuts) }
+    return { steps, values: smoothed(values, { kind: 'mean', width }, cuts), smooth: true }
 }
 
 /** The value of a line at `x`, between its points; NaN outside of them. */

@@ -3,7 +3,7 @@ import { ParallelChart } from 'echarts/charts'
 import { ParallelComponent } from 'echarts/components'
 import { use } from 'echarts/core'
 import { FONT, type EChartsCoreOption } from '../charts/echarts'
-import { change, duration, percent, perplexity, ratio, significant } from '../model/format'
+import { change, duration, percent, perplexity, ratio } from '../model/format'
 import { inks, legible } from '../model/theme.svelte'
 import type { Comparison } from '../model/types-comparison'
 
@@ -36,8 +36,7 @@ export function axesOf(doc: Comparison, runs: number[]): Axis[] {
             if (distinct.length < 2) return []
             const name = one.name.replaceAll('_', ' ')
             const numbers = asNumbers(own)
-            if (numbers)
-                return [{ name, words: null, values: numbers, write: (v) => significant(v), outcome: false }]
+            if (numbers) return [{ name, words: null, values: numbers, write: String, outcome: false }]
             if (distinct.length > MOST_WORDS) return []
             const words = distinct.sort((a, b) => a.localeCompare(b, 'en', { numeric: true }))
             return [
@@ -96,12 +95,11 @@ export interface Shown {
     axes: Axis[]
     runs: number[]
     colours: string[]
-    shown: number | null
     dark: boolean
     width: number
 }
 
-export function parallelOption({ axes, runs, colours, shown, dark, width }: Shown): EChartsCoreOption {
+export function parallelOption({ axes, runs, colours, dark, width }: Shown): EChartsCoreOption {
     const ink = inks(dark)
     const text = { color: ink.muted, fontSize: 11, fontFamily: FONT }
     const room = width / Math.max(axes.length, 1)
@@ -143,19 +141,37 @@ export function parallelOption({ axes, runs, colours, shown, dark, width }: Show
         })),
         series: [
             {
+                id: 'runs',
                 type: 'parallel',
-                lineStyle: { width: many ? 1 : 2, opacity: shown === null ? (many ? 0.5 : 0.9) : 0.25 },
+                lineStyle: { width: many ? 1 : 2, opacity: many ? 0.5 : 0.9 },
                 inactiveOpacity: 0.06,
                 activeOpacity: many ? 0.7 : 1,
                 emphasis: { disabled: true },
-                data: [...runs.keys()].map((at) => ({
-                    value: axes.map((axis) => axis.values[at] ?? '-'),
-                    lineStyle:
-                        runs[at] === shown
-                            ? { color: legible(colours[at]!, dark), width: 4, opacity: 1 }
-                            : { color: legible(colours[at]!, dark) },
-                })),
+                data: [...runs.keys()].map((at) => line(axes, at, { color: legible(colours[at]!, dark) })),
                 z: 2,
+            },
+        ],
+    }
+}
+
+const line = (axes: Axis[], at: number, lineStyle: object) => ({
+    value: axes.map((axis) => axis.values[at] ?? '-'),
+    lineStyle,
+})
+
+/** The highlighted run, on a layer of its own: the others are not drawn again for it. */
+export function shownOption({ axes, runs, colours, dark }: Shown, shown: number | null): EChartsCoreOption {
+    const at = runs.indexOf(shown ?? -1)
+    const style = { width: 4, opacity: 1, color: legible(colours[at] ?? '#000000', dark) }
+    return {
+        series: [
+            {
+                id: 'shown',
+                type: 'parallel',
+                silent: true,
+                zlevel: 1,
+                emphasis: { disabled: true },
+                data: at < 0 ? [] : [line(axes, at, style)],
             },
         ],
     }

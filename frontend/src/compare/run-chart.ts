@@ -18,6 +18,7 @@ export interface RunPlot {
     dots?: boolean
     hollow?: boolean[]
     stepped?: boolean
+    smooth?: boolean
 }
 export interface RunChartSpec {
     title: string
@@ -31,6 +32,8 @@ export interface RunChartSpec {
     xPercent?: boolean
     yPercent?: boolean
     xTicks?: 'whole'
+    /** How a place on the x axis is said. */
+    writeX?: (x: number) => string
     /** Points are what is pointed at, rather than the lines between them. */
     byPoint?: boolean
     note?: string
