@@ -46,6 +46,22 @@ def gradients(heads: Heads, sequences: Sequence[Tensor], causal: bool) -> np.nda
     return np.stack(found)
 
 
+def benefits(heads: Heads, sequences: Sequence[Tensor], causal: bool, step: float = 1e-5) -> np.ndarray:
+    """−∂L/∂ξ (sequences, layers, heads) by differences of fourth order on each gate; NaN for active heads."""
+    found = np.full((len(sequences), *heads.shape), np.nan)
+    gates = torch.tensor(heads.mask, dtype=next(heads.model.parameters()).dtype)
+    for layer, head in heads_of(heads.present & ~heads.mask):
+        for number, ids in enumerate(sequences):
+            slope = 0.0
+            for steps, weight in ((-2, 1), (-1, -8), (1, 8), (2, -1)):
+                gates[layer, head] = steps * step
+                with heads.probing(GateProbe(gates)), torch.no_grad():
+                    slope += weight * float(sequence_loss(heads.model, ids, causal)) / (12 * step)
+            gates[layer, head] = 0
+            found[number, layer, head] = -slope
+    return found
+
+
 def output_norm(heads: Heads, sequences: Sequence[Tensor], causal: bool) -> FloatGrid:
     """Mean over positions of the norm of each head's own contribution to the residual stream."""
     total, positions = np.zeros(heads.shape), 0
