@@ -97,7 +97,8 @@ class World:
         self.worth *= self.rng.lognormal(0, 0.18, self.shape) * (1 + 0.5 * lost)
         moved = self.rng.lognormal(0, 0.12, self.shape)
         self.sharpness *= moved
-        self.of_control *= moved[: self.layers, : self.heads] ** 0.5
+        own = np.random.default_rng([self.seed, 4, int(1e6 * abs(moved[0, 0]))])
+        self.of_control *= moved[: self.layers, : self.heads] ** 0.5 * own.lognormal(0, 0.2, self.of_control.shape)
 
     def prune(self, heads: Sequence[HeadId]) -> None:
         """Take heads away. Heads lean on each other, so the damage is more than the sum of their worth."""

@@ -47,7 +47,7 @@ def observe(x: Experiment, name: str) -> Iterator[Event]:
         watched.append(("control", x.control))
     for prompt in PROBE_PROMPTS:
         ids = _prompt_ids(x, prompt)
-        tokens = tuple(x.tokenizer.convert_ids_to_tokens(ids.tolist()))
+        tokens = _as_text(x, ids)
         for model_name, model in watched:
             maps = in_steps(attention_maps(model, ids))
             yield AttentionMaps(
@@ -61,6 +61,11 @@ def observe(x: Experiment, name: str) -> Iterator[Event]:
 def _prompt_ids(x: Experiment, prompt: str) -> Tensor:
     ids = x.tokenizer(prompt, add_special_tokens=False)["input_ids"][: min(x.test.shape[1] // 2, MAP_TOKENS)]
     return torch.tensor(ids)
+
+
+def _as_text(x: Experiment, ids: Tensor) -> tuple[str, ...]:
+    """Each token as people read it, and not as its vocabulary spells it ("Ġthe")."""
+    return tuple(x.tokenizer.decode([one], clean_up_tokenization_spaces=False) for one in ids.tolist())
 
 
 def _attended(x: Experiment) -> HeadScores:
@@ -107,7 +112,7 @@ def _hidden(x: Experiment, name: str, model: nn.Module) -> Iterator[Embedding]:
         if states is None:
             return
         parts.append(states[:, 0, 1:].float().cpu())
-        labels += x.tokenizer.convert_ids_to_tokens(passage.ids[1:].tolist())
+        labels += _as_text(x, passage.ids[1:])
         groups += [passage.name] * (len(passage.ids) - 1)
     if not parts:
         return

@@ -116,7 +116,8 @@ def cycle_recovery(
     first, last = tuning[0].first_step, tuning[-1].last_step
     steps, losses = inside(curves, "loss", first, last)
     at, validation = inside(curves, "validation_loss", first, last)
-    at, validation = (at - first)[at > first], validation[at > first]
+    last_of_step = np.append(np.diff(at) > 0, True)[: len(at)] & (at > first)
+    at, validation = (at - first)[last_of_step], validation[last_of_step]
     if pruned is not None and math.isfinite(pruned):
         at, validation = np.concatenate([[0], at]), np.concatenate([[pruned], validation])
     loss = smoothed("loss", steps - first, losses, share=0.1, bins=_POINTS)[0]

@@ -17,9 +17,13 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from neural_plasticity.errors import InputError
+from neural_plasticity.events import AttentionMaps, Embedding
 from neural_plasticity.record import Run
+from neural_plasticity.record.snapshot import snapshot
 from neural_plasticity.render.figures.cycles import multi_cycle_process
+from neural_plasticity.render.figures.embeddings import embeddings_figure
 from neural_plasticity.render.figures.evaluation import attention_figure, evaluation_figure
+from neural_plasticity.render.figures.evolution import attention_evolution_figure
 from neural_plasticity.render.figures.heads import analysis_figure, pruning_figure
 from neural_plasticity.render.figures.metrics import metrics_figure
 from neural_plasticity.render.figures.process import complete_process
@@ -40,6 +44,8 @@ FIGURES: Mapping[str, Callable[[Run], Figure]] = MappingProxyType(
         "fine_tuning": fine_tuning_figure,
         "evaluation": evaluation_figure,
         "attention": attention_figure,
+        "attention_evolution": attention_evolution_figure,
+        "embeddings": embeddings_figure,
     }
 )
 _VECTOR = {".pdf", ".svg", ".ps", ".eps"}
@@ -58,9 +64,19 @@ def draw(run: Run, name: str) -> Figure:
 
 
 def names_for(run: Run) -> tuple[str, ...]:
-    """The figures that this run has something to say in: the multi-cycle one from two cycles on."""
-    several = len(cycle_numbers(run.decisions(), run.phases())) > 1
-    return tuple(name for name in FIGURES if several or name != "multi_cycle_process")
+    """The figures that this run has something to say in.
+
+    The multi-cycle one from two cycles on, evolution where something was looked at more than once, and embeddings where
+    there are some.
+    """
+    now = snapshot(run)
+    looks = {(place.cycle, place.step) for place in now.places(AttentionMaps)}
+    without = {
+        "multi_cycle_process": len(cycle_numbers(now.decisions(), now.phases())) < 2,
+        "attention_evolution": len(looks) < 2,
+        "embeddings": not now.places(Embedding),
+    }
+    return tuple(name for name in FIGURES if not without.get(name))
 
 
 def save_figure(figure: Figure, path: Path | str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,6 +19,7 @@ from neural_plasticity.views import figures
 from neural_plasticity.views.cycles import CURVES, Cycle, Cycles, Measured, cycles
 from neural_plasticity.views.heading import heading
 from neural_plasticity.views.palette import BASELINE, CONTROL, FAINT, INK, MARK_COLOURS, MEASURED, MUTED
+from neural_plasticity.views.recovery import Cumulative, CycleRecovery
 from neural_plasticity.views.timeline import timeline
 
 _Rows = tuple[tuple[str, str, str, float, Callable[[Cycle], Measured | None]], ...]
@@ -39,6 +41,9 @@ def multi_cycle_process(run: Run) -> Figure:
     left, right = sheet.row(1.7, (1, 1), above=0.74)
     _losses(left, view.cycles)
     _recovery(right, view.cycles)
+    left, right = sheet.row(1.7, (1, 1), above=1.0)
+    _aligned(left, view.recoveries)
+    _front(right, view)
     left, right = sheet.row(1.7, (1, 1), above=1.0)
     _heads(left, view.cycles)
     _impact(right, view)
@@ -102,6 +107,50 @@ def _recovery(axes: Axes, listed: Sequence[Cycle]) -> None:
     axes.axhline(0, color=MUTED, linewidth=0.6)
     axes.margins(y=0.18)
     panel(axes, title, "100 %: back at the loss before pruning", x="cycle", y="% of the loss added")
+
+
+def _aligned(axes: Axes, recoveries: Sequence[CycleRecovery]) -> None:
+    """Validation loss above what it was before each pruning, all prunings at 0; the later the cycle, the darker."""
+    title = "Recovery curves"
+    drawn = [one for one in recoveries if one.before is not None and len(one.validation) > 1]
+    if not drawn:
+        empty(axes, title, "No validation loss around the prunings was recorded.")
+        return
+    shades: Any = grids.cycle_scale(max(one.cycle for one in drawn))[0].colors
+    for number, one in enumerate(drawn):
+        assert one.before is not None
+        named = len(drawn) <= 5 or number in (0, len(drawn) - 1)
+        axes.plot(
+            one.validation_steps, one.validation - one.before, "-o", color=shades[one.cycle], markersize=2.4,
+            linewidth=1.1, label=f"cycle {one.cycle}" if named else None, gid=f"recovery:{one.cycle}",
+        )  # fmt: skip
+    axes.axhline(0, color=INK, linewidth=0.8, linestyle="--")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
+    axes.margins(y=0.12)
+    panel(axes, title, x="steps since the pruning", y="loss − loss before (nats)")
+    legend(axes)
+
+
+def _front(axes: Axes, view: Cycles) -> None:
+    """What the share of heads removed costs in perplexity."""
+    title = "Perplexity against heads removed"
+    rows: tuple[tuple[str, str, str, float, Callable[[Cumulative], Measured | None]], ...] = (
+        ("pruned", "o", MEASURED, 0.0, lambda one: one.perplexity),
+        ("control", "s", CONTROL, 0.5, lambda one: one.control_perplexity),
+    )
+    for label, marker, colour, aside, of in rows:
+        found = [(100 * one.sparsity + aside, figure) for one in view.cumulative if (figure := of(one)) is not None]
+        if found:
+            places, measured = [x for x, _ in found], [one for _, one in found]
+            intervals(axes, places, measured, colour, marker, label)
+            axes.plot(places, [one.value for one in measured], color=colour, linewidth=0.8, alpha=0.5)
+    if not axes.lines:
+        empty(axes, title, "No perplexity was evaluated.")
+        return
+    axes.margins(y=0.15)
+    axes.set_xlim(left=-2)
+    panel(axes, title, x="% of the heads removed", y="test perplexity")
+    legend(axes)
 
 
 def _heads(axes: Axes, listed: Sequence[Cycle]) -> None:
@@ -211,14 +260,14 @@ _COLUMNS: tuple[tuple[str, float, Callable[[Cycle], str]], ...] = (
     ("strategy", 1.0, lambda c: figures.clean(c.strategy) or figures.MISSING),
     ("level", 0.5, lambda c: figures.percent(c.level)),
     ("pruned", 0.55, lambda c: f"{c.pruned:,}" + (f" +{c.grown:,}" if c.grown else "")),
-    ("loss, pruning", 0.9, lambda c: _step(c.loss_before, c.loss_pruned)),
-    ("fine-tuning", 0.9, lambda c: _step(c.loss_pruned, c.loss_after)),
+    ("loss, pruning", 0.85, lambda c: _step(c.loss_before, c.loss_pruned)),
+    ("fine-tuning", 0.8, lambda c: _step(c.loss_pruned, c.loss_after)),
     ("steps", 0.68, lambda c: f"{c.training.steps:,}" if c.training else figures.MISSING),
     ("to 90 %", 0.6, lambda c: _count(c.training.steps_to_90 if c.training else None)),
-    ("per 100 steps", 0.95, lambda c: figures.signed(c.training.loss_per_100_steps if c.training else None)),
-    ("lowest", 0.6, lambda c: figures.plain(c.training.best_loss if c.training else None)),
+    ("per 100 steps", 0.9, lambda c: figures.signed(c.training.loss_per_100_steps if c.training else None)),
+    ("half back", 0.7, lambda c: _count(_whole(c.training.steps_to_half if c.training else None))),
     ("tokens/s", 0.7, lambda c: figures.plain(c.training.tokens_per_second if c.training else None, 0)),
-    ("time", 0.72, lambda c: figures.duration(c.seconds) if c.seconds else figures.MISSING),
+    ("time", 0.92, lambda c: figures.duration(c.seconds) if c.seconds else figures.MISSING),
 )
 
 
@@ -230,6 +279,10 @@ def _count(value: int | None) -> str:
     return figures.MISSING if value is None else f"{value:,}"
 
 
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
 def _table(sheet: Sheet, listed: Sequence[Cycle]) -> None:
     """Optimisation statistics of each cycle."""
     shown = listed if len(listed) <= _ROWS else (*listed[: _ROWS - 3], *listed[-2:])
@@ -239,7 +292,7 @@ def _table(sheet: Sheet, listed: Sequence[Cycle]) -> None:
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     left_out = len(listed) - len(shown)
-    note = "change of loss by pruning and by fine-tuning; steps to 90 % of the way; slope of the training loss"
+    note = "change of loss by pruning and fine-tuning; steps to 90 % of the way; slope; steps to half the damage"
     panel(axes, "Each cycle in figures", note + (f"; {left_out:,} cycles left out" if left_out else ""), grid=False)
     axes.set_axis_off()
     total = sum(share for _, share, _ in _COLUMNS)
