@@ -58,6 +58,7 @@ export function liveSource(root: string, id: string, listed: boolean): Source {
 export const runsSource = (root: string): RunsSource => ({
     runs: async () => (await (await asked(`${root}api/runs`)).json()) as RunEntry[],
     hrefOf: (id) => (id === '.' ? root : `${root}run/${encoded(id)}`),
+    compareHref: (ids) => `${root}compare?${new URLSearchParams(ids.map((id) => ['run', id]))}`,
 })
 
 /** Tells every update once and in order; comes back by itself from wherever it was cut off. */

@@ -18,4 +18,5 @@ export interface Source {
 export interface RunsSource {
     runs(): Promise<RunEntry[]>
     hrefOf(id: string): string
+    compareHref(ids: string[]): string
 }
