@@ -25,6 +25,7 @@ class Closing:
     ended: ev.RunEnded | None = None
     evaluation: ev.Evaluation | None = None
     recoveries: tuple[ev.PhaseEnded, ...] = ()
+    outside: frozenset[int] = frozenset()  # cycles that were judged to have gone too far
     pruned: frozenset[HeadId] = frozenset()
     grown: frozenset[HeadId] = frozenset()
     seconds: float = 0.0
@@ -40,6 +41,8 @@ class Closing:
             return replace(self, evaluation=event)
         if isinstance(event, ev.PhaseEnded) and event.phase == "fine-tuning":
             return replace(self, recoveries=(*self.recoveries, event))
+        if isinstance(event, ev.CycleJudged) and not event.inside:
+            return replace(self, outside=self.outside | {event.cycle})
         if isinstance(event, ev.HeadsPruned):
             heads = _ids(event.heads)
             return replace(self, pruned=self.pruned | heads, grown=self.grown - heads)
@@ -123,7 +126,8 @@ def _heads_lines(closing: Closing) -> list[str]:
     if closing.started is None:
         return []
     layers, heads = closing.started.shape
-    total = layers * heads + sum(head.layer >= layers or head.head >= heads for head in closing.grown)
+    known = closing.pruned | closing.grown  # every head that was added is in one of them
+    total = layers * heads + sum(head.layer >= layers or head.head >= heads for head in known)
     removed = len(closing.pruned)
     if not layers:  # a script that never said its model's shape
         said = [f"Heads removed ({removed:,}): {figures.head_list(closing.pruned)}."] if removed else []
@@ -140,6 +144,7 @@ def _heads_lines(closing: Closing) -> list[str]:
 def _recovery_lines(closing: Closing) -> list[str]:
     return [
         f"Fine-tuning{f', cycle {end.cycle}' if end.cycle else ''}: {said}."
+        + (" This cycle was outside the budget and was given up." if end.cycle in closing.outside else "")
         for end in closing.recoveries
         if (said := phase_summary(end.summary))
     ]
