@@ -10,7 +10,7 @@ ARGS ?=
 PYTHON ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format bench page page-check browser screenshots clean
+.PHONY: help install run test lint format bench paper page page-check browser screenshots clean
 
 # The page's own tools come with Node.js 20.19 or newer: the machine's, or else the one that PyPI carries.
 NPM := $(shell node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' \
@@ -73,6 +73,10 @@ bench: $(VENV)/.installed  ## measure every figure that this project claims; exi
 	echo; \
 	if [ -n "$$missed" ]; then echo "Missed:$$missed"; exit 1; fi; \
 	echo 'Every figure is within its bound.'
+
+# Restartable: the same command goes on. About six hours on two cores; ARGS=--dry_run says how long it takes here.
+paper: $(VENV)/.installed  ## measure the public table of strategies again, with its figures, into output/paper
+	$(BIN)/python scripts/make_paper.py $(ARGS)
 
 clean:  ## remove the environment and the caches (never output/)
 	rm -rf $(VENV) frontend/node_modules .page-check .pytest_cache .mypy_cache .ruff_cache .hypothesis
