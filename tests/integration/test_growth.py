@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -25,8 +26,9 @@ from neural_plasticity.events import (
 from neural_plasticity.experiment import Experiment, checkpoints, open_experiment, play, run
 from neural_plasticity.experiment.clock import Stage, planned_work
 from neural_plasticity.experiment.growth_phases import growth, halves, ramp_gate
+from neural_plasticity.experiment.new_heads import too_young
 from neural_plasticity.experiment.training import batches_of
-from neural_plasticity.heads import HeadId
+from neural_plasticity.heads import HeadId, heads_of
 from neural_plasticity.importance import reference
 from neural_plasticity.importance.benefit import benefits
 from neural_plasticity.models.attach import attach
@@ -178,6 +180,9 @@ def test_a_head_planted_to_be_useful_comes_back_and_a_harmful_one_does_not(gpt2:
     compact(x.model)  # the gate is all the way up
     assert x.pruned_in == {HARMFUL: 1, WAITING: 2, HeadId(2, 1): 2}
     assert x.returns == {USEFUL: 1}
+    x.clock.cycle = 3
+    x.config = dataclasses.replace(x.config, cycles=3)
+    assert heads_of(too_young(x)) == (USEFUL,)
     fractions = [e.run_fraction for e in of(events, Progress)]
     assert fractions == sorted(fractions)
     assert [list(comparable(events))] == [list(comparable(growth(planted(gpt2, text))))]

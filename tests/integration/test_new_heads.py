@@ -86,7 +86,7 @@ def test_heads_are_born_with_their_evidence_and_change_nothing(
     first = births[0].heads
     later = of(events, HeadsPruned)[1]
     assert not set(first) & set(later.heads)
-    assert "2 born in the cycle before stay for now" in later.rule
+    assert "2 that came in the cycle before stay for now" in later.rule
     assert all("not up for pruning" in later.reasons[f"{layer}.{head}"] for layer, head in first)
     scores = [one for one in of(events, HeadScores) if one.phase == "analysis"][1].scores["gradient"]
     assert all(scores[head] > 0 for head in first)  # they have learned to write

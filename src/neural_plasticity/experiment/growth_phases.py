@@ -139,6 +139,7 @@ def _switched_on(x: Experiment, choice: GrowthChoice, waiting: int, tried_on: in
     for head in choice.heads:
         x.returns[head] = x.returns.get(head, 0) + 1
         x.pruned_in.pop(head, None)
+        x.born_in[head] = x.clock.cycle
     rule = choice.rule + (f"; {waiting} pruned in this cycle wait for the next" if waiting else "")
     return HeadsGrown(
         heads=choice.heads,

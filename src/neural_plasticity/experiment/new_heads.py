@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from neural_plasticity.errors import ConfigError
 from neural_plasticity.events import HeadsGrown
 from neural_plasticity.experiment.state import Experiment
 from neural_plasticity.heads import BoolGrid, grid_of
 from neural_plasticity.policies.births import Births, layers_at_random, layers_by_worth
+from neural_plasticity.policies.selection import check_plan
 
 _BIRTH = 15  # purpose number of Experiment.seed_for
 
@@ -47,16 +49,29 @@ def new_heads(x: Experiment, count: int) -> HeadsGrown:
 
 
 def too_young(x: Experiment) -> BoolGrid:
-    """(layers, heads), True where a head was born in the cycle before: this one's pruning leaves it alone.
+    """(layers, heads), True where a head was born or came back in the cycle before: this one's pruning leaves it alone.
 
-    It wrote nothing at birth and has had the growth phase only, so that by any measure it would be the first to go.
-    Where whole key/value groups go, its group stays with it.
+    It has had the growth phase only: a new one wrote nothing at birth, a returned one was not part of what healed, so
+    that by most measures it would be the first to go. Where whole key/value groups go, its group stays with it. Nothing
+    is spared where nothing else could go.
     """
     young = grid_of([head for head, born in x.born_in.items() if born == x.clock.cycle - 1], x.heads.shape)
     if x.config.prune_unit == "kv_group":
         groups = x.heads.kv_groups
         young |= np.stack([np.isin(row, row[new]) for row, new in zip(groups, young, strict=True)])
-    return young & x.heads.mask
+    young &= x.heads.mask
+    level = x.config.levels[x.clock.cycle - 1]
+    try:
+        check_plan(
+            (level,),
+            x.heads.mask & ~young,
+            min_heads_per_layer=x.config.min_heads_per_layer,
+            unit=x.config.prune_unit,
+            kv_groups=x.heads.kv_groups,
+        )
+    except ConfigError:
+        young[:] = False
+    return young
 
 
 def _births(x: Experiment, count: int, seed: int) -> Births:

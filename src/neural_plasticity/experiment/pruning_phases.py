@@ -19,7 +19,7 @@ from neural_plasticity.policies.strategies import StrategyContext
 
 _SCORING = 2  # purpose numbers of Experiment.seed_for
 _CHOICE = 3
-_YOUNG = "born in the cycle before: not up for pruning until it has had a fine-tuning"
+_YOUNG = "came in the cycle before: not up for pruning until it has had a fine-tuning"
 
 ALWAYS_MEASURED = ("entropy", "gradient", "gradient_normalised", "fisher", "output_norm", "combined", "magnitude")
 """Measured in every analysis, whatever the strategy: one pass gives all of them but magnitude, which needs none."""
@@ -90,7 +90,7 @@ def pruning(x: Experiment) -> Iterator[Event]:
         protected=choice.protected,
         threshold=choice.threshold,
         rule=choice.rule
-        + (f"; {spared} born in the cycle before stay for now" if (spared := int(young.sum())) else ""),
+        + (f"; {spared} that came in the cycle before stay for now" if (spared := int(young.sum())) else ""),
         seed=seed,
         reasons={**choice.reasons, **{f"{layer}.{head}": _YOUNG for layer, head in heads_of(young)}},
         loss_before=x.loss_before_pruning,

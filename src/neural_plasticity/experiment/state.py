@@ -76,7 +76,7 @@ class Experiment:
     scores: dict[str, FloatGrid] = field(default_factory=dict)
     closing: dict[str, Any] = field(default_factory=dict)
     pruned_in: dict[HeadId, int] = field(default_factory=dict)  # cycle that pruned each head that is off
-    born_in: dict[HeadId, int] = field(default_factory=dict)  # cycle in which each new head was added
+    born_in: dict[HeadId, int] = field(default_factory=dict)  # cycle in which a new or returned head came
     returns: dict[HeadId, int] = field(default_factory=dict)  # how often a head has come back
     damage: Interval = UNKNOWN  # validation loss after minus before the last pruning
     loss_before_pruning: float = math.nan
