@@ -137,11 +137,11 @@ export const filled = (columns: Column<Cycle>[], cycles: Cycle[]): Column<Cycle>
 /** What went, what it cost, what came back. */
 export const cycleColumns = (cycles: Cycle[]): Column<Cycle>[] => filled(outcome, cycles)
 
-export function acrossCycles(
-    cycles: Cycle[],
+export function acrossCycles<One extends { cycle: number }>(
+    cycles: One[],
     label: string,
     colour: string,
-    of: (one: Cycle) => Measured | null,
+    of: (one: One) => Measured | null,
 ): Line | null {
     const found = cycles.flatMap((one) => {
         const value = of(one)

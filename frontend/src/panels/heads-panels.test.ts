@@ -5,7 +5,6 @@ import type { PruningDecision, ScoreMap } from '../model/types'
 import { chapters, factsOf, readings, scoreAgainst, scoreSpec, stateSentence } from '../parts/head-drawer'
 import { lifeOf, statesAt } from '../model/heads'
 import { domains, shownMap, type Round } from './analysis'
-import { growthHeadline, returned, type Return } from './growth'
 import { chosenCount, headline, layerRows, lossSentence, reasons, told } from './pruning'
 
 const pruning: PruningDecision = {
@@ -75,45 +74,6 @@ describe('analysis', () => {
         expect([change.low, change.high]).toEqual([-3, 3])
         expect([...(change.cells.places as Int16Array)]).toEqual([255, -1, -1])
         expect(shownMap(second.maps[0]!, second, { ...first, maps: [] }, undefined, HEADS)).toBeNull()
-    })
-})
-
-describe('growth', () => {
-    const back: Return = {
-        step: 20,
-        cycle: 1,
-        origin: 'regrown',
-        layer: 0,
-        head: 1,
-        name: 'L0H1#2',
-        incarnation: 2,
-        strategy: 'signed benefit',
-        reason: '',
-        score: null,
-        low: null,
-        high: null,
-        gain: null,
-        gain_low: null,
-        gain_high: null,
-        loss_before: 2,
-        loss_after: null,
-        pruned_step: 10,
-        pruned_again_step: null,
-        cycles: 1,
-    }
-    it('counts what came and what stayed', () => {
-        expect(growthHeadline([back])).toBe('1 head grew back; it is still there.')
-        const added: Return = { ...back, origin: 'added', pruned_again_step: 30 }
-        expect(growthHeadline([back, added])).toBe(
-            '1 head grew back, 1 was added; 1 of them was pruned again.',
-        )
-    })
-    it('says how each did since', () => {
-        const [row] = returned([back], HEADS, HEADS.criteria[0]!, 50)
-        expect(row).toMatchObject({ absent: '10 steps', loss: '', since: 'active for 30 steps so far' })
-        const [earlier] = returned([{ ...back, step: 4, head: 0 }], HEADS, HEADS.criteria[0]!, 50)
-        expect(earlier!.since).toContain('at step 15')
-        expect(returned([back], undefined, null, 50)[0]!.since).not.toContain(';')
     })
 })
 
