@@ -159,9 +159,11 @@ def _before_pruning(run: Snapshot) -> float | None:
 def _heads(run: Run, summary: RunSummary) -> KeyFigure:
     if not summary.heads_present:
         return KeyFigure("heads removed", figures.MISSING, "the run has not said its shape yet")
-    regrown = int((run.heads() == HeadState.REGROWN).sum())
+    states = run.heads()
     note = f"{summary.heads_pruned:,} of {summary.heads_present:,}"
-    note += f", {regrown:,} regrown" if regrown else ""
+    for state, word in ((HeadState.REGROWN, "regrown"), (HeadState.ADDED, "added")):
+        count = int((states == state).sum())
+        note += f", {count:,} {word}" if count else ""
     return KeyFigure("heads removed", figures.percent(summary.sparsity), note)
 
 
