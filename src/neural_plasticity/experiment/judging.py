@@ -84,7 +84,11 @@ def _back(x: Experiment, why: str) -> Iterator[Event]:
     where = f"the last state inside, at the end of cycle {x.kept.cycle}" if x.kept.cycle else "the unpruned model"
     x.stopped = f"{why}; returned to {where}, {_heads_off(x)}"
     yield StateRestored(
-        to_cycle=x.kept.cycle, to_step=x.kept.step, states=x.states.copy(), reason=x.stopped, **x.clock.at()
+        to_cycle=x.kept.cycle,
+        to_step=x.kept.step,
+        states=x.states.copy(),
+        reason=f"{why}; {_heads_off(x)}",
+        **x.clock.at(),
     )
     # Or the last figures on record would be those of the state that was given up.
     yield StepMetrics(metrics={"validation_loss": x.validation_loss(), "sparsity": x.sparsity}, **x.clock.at())

@@ -115,13 +115,16 @@ def cycles(run: Run, curves: Curves | None = None) -> Cycles:
     ``curves``: `CURVES` as ``run.columns`` gave them, where they have been read already.
     """
     decisions = run.decisions()
+    back = returned(run)
+    judged = judgements(run)
     spans = run.phases()
     numbers = cycle_numbers(decisions, spans)
     grid = states_at(run)
     states: StateGrid = np.empty((0, 0), np.int8) if grid is None else grid
     pruned_in = np.zeros(states.shape, dtype=np.int64)
     for decision in decisions:
-        if isinstance(decision, HeadsPruned):
+        given_up = back is not None and back.to_cycle < decision.cycle <= back.cycle
+        if isinstance(decision, HeadsPruned) and not given_up:
             for head in decision.heads:
                 pruned_in[head] = decision.cycle
     evaluations = run.evaluations()
@@ -138,9 +141,9 @@ def cycles(run: Run, curves: Curves | None = None) -> Cycles:
         states=states,
         recoveries=tuple(recovery for _, recovery in found if recovery is not None),
         cumulative=added_up,
-        judged=judgements(run),
-        returned=returned(run),
-        knee=_knee(added_up),
+        judged=judged,
+        returned=back,
+        knee=_knee(added_up, judged),
         empty=None if numbers else "No cycle recorded: nothing was pruned.",
     )
 
@@ -158,8 +161,13 @@ def _cumulative(
     return tuple(rows)
 
 
-def _knee(rows: Sequence[Cumulative]) -> int | None:
-    """The cycle at the bend; the baseline costs nothing."""
+def _knee(rows: Sequence[Cumulative], judged: Sequence[Judgement]) -> int | None:
+    """The cycle at the bend, as judged or, where nothing was, as evaluated; the baseline costs nothing."""
+    if judged and rows:
+        noise = float(np.median([(one.log_ratio_high - one.log_ratio_low) / 2 for one in judged]))
+        places = [rows[0].sparsity, *(one.sparsity for one in judged)]
+        bend = knee(places, [0.0, *(one.log_ratio for one in judged)], noise if math.isfinite(noise) else 0.0)
+        return bend and judged[bend - 1].cycle
     measured = [one for one in rows if one.cycle == 0 or one.ratio_to_control or one.ratio_to_baseline]
     controlled = all(one.ratio_to_control for one in measured if one.cycle)
     ratios = [one.ratio_to_control if controlled else one.ratio_to_baseline for one in measured]

@@ -14,6 +14,7 @@ from neural_plasticity.heads import HeadState
 from neural_plasticity.record import Run
 from neural_plasticity.render.figures import grids
 from neural_plasticity.render.figures.process import LOSSES, POINTS, loss_panel, process_header
+from neural_plasticity.render.figures.stopping import judgements_panel, mark_knee
 from neural_plasticity.render.figures.style import LABEL, SMALL, Sheet, empty, fitting, legend, panel, write
 from neural_plasticity.views import figures
 from neural_plasticity.views.cycles import CURVES, Cycle, Cycles, Measured, cycles
@@ -43,7 +44,7 @@ def multi_cycle_process(run: Run) -> Figure:
     _recovery(right, view.cycles)
     left, right = sheet.row(1.7, (1, 1), above=1.0)
     _aligned(left, view.recoveries)
-    _front(right, view)
+    (judgements_panel if view.judged else _front)(right, view)
     left, right = sheet.row(1.7, (1, 1), above=1.0)
     _heads(left, view.cycles)
     _impact(right, view)
@@ -149,6 +150,7 @@ def _front(axes: Axes, view: Cycles) -> None:
         return
     axes.margins(y=0.15)
     axes.set_xlim(left=-2)
+    mark_knee(axes, view)
     panel(axes, title, x="% of the heads removed", y="test perplexity")
     legend(axes)
 
