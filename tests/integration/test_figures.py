@@ -17,6 +17,7 @@ from matplotlib.image import imread
 from matplotlib.patches import Patch
 
 from neural_plasticity import events as ev
+from neural_plasticity.dashboard.demo_events import simulate
 from neural_plasticity.errors import InputError
 from neural_plasticity.heads import HeadId
 from neural_plasticity.record import RecordWriter, Run, open_run
@@ -57,6 +58,13 @@ def from_another_script() -> Iterator[ev.Event]:
     yield ev.HeadScores(step=1, scores={"$e$": random.random((3, 9)), "flat": random.random(4)})
     yield ev.TextSample(prompt="$\\frac{ 🎉", text="$$ \x1b[2J 日本 \n\n\ta" * 9, model="$m$")
     yield ev.AttentionMaps(prompt="$", tokens=("$", "🎉"), maps=random.random((2, 3, 2, 2)), model="$z$")
+    yield ev.AttentionMaps(step=9, prompt="$", tokens=("$", "🎉"), maps=random.random((3, 4, 2, 2)), model="$z$")
+    for step in (3, 9):
+        named = tuple(f"$\\frac{{{number}🎉" for number in range(40))
+        yield ev.Embedding(step=step, name="$e_", vectors=random.normal(size=(40, 3)), labels=named, groups=named)
+        yield ev.Embedding(step=step, name="alone", vectors=np.ones((1, 1)), layer=7)
+        yield ev.Embedding(step=step, name="odd", vectors=np.full((5, 2), math.nan))
+        yield ev.Embedding(step=step, name="grows", vectors=random.normal(size=(3 + step, 2)))
     yield ev.Stabilised(step=3, slope=math.nan, slope_low=0, slope_high=0, tolerance=0, window=0, loss=1.0)
 
 
@@ -86,6 +94,7 @@ CASES: dict[str, Callable[[], Iterator[ev.Event]]] = {
     "2000 heads": lambda: SampleRun(layers=40, heads=50, cycles=2).events(),
     "one cycle": lambda: SampleRun(cycles=1).events(),
     "five cycles": lambda: SampleRun(cycles=5).events(),
+    "looked at": lambda: simulate(0, 2, fine_tuning_steps=12),
 }
 
 
@@ -192,9 +201,12 @@ def test_files_are_pictures_and_not_blank(pictures: Path) -> None:
 
 
 def test_one_cycle_has_no_multi_cycle_figure_unless_asked(runs: dict[str, Run], tmp_path: Path) -> None:
-    assert set(names_for(runs["five cycles"])) == set(FIGURES)
-    assert {path.stem for path in save_figures(runs["one event"], tmp_path)} == set(FIGURES) - {"multi_cycle_process"}
-    assert set(names_for(runs["one cycle"])) == set(FIGURES) - {"multi_cycle_process"}
+    assert set(names_for(runs["looked at"])) == set(FIGURES)
+    looks = {"attention_evolution", "embeddings"}
+    assert set(names_for(runs["five cycles"])) == set(FIGURES) - looks
+    without = set(FIGURES) - looks - {"multi_cycle_process"}
+    assert {path.stem for path in save_figures(runs["one event"], tmp_path)} == without
+    assert set(names_for(runs["one cycle"])) == without
     (asked,) = save_figures(runs["one cycle"], tmp_path, ["multi_cycle_process"])
     assert asked.is_file()
 

@@ -80,6 +80,9 @@ def _numbers(sheet: Sheet, space: Space, *, first: bool) -> None:
         (f"{space.neighbours} neighbours kept", f"1 all · {figures.plain(space.chance_overlap, 2)} by chance", overlap),
     )
     for axes, (title, scale, values) in zip(row, measures, strict=True):
+        if not np.isfinite(values[0][1:]).any():
+            empty(axes, title, "Too few points to measure.")
+            continue
         _by_depth(axes, space, values)
         panel(axes, title, x="layer")
         axes.set_ylabel(scale, fontsize=SMALL, color=MUTED, labelpad=3)
@@ -126,6 +129,9 @@ def _when(space: Space, at: int) -> str:
 def _plane(axes: Axes, space: Space, layer: int) -> None:
     """The baseline's points, and the way of those that moved most."""
     points = space.coordinates[:, layer]
+    if not np.isfinite(points[0]).all():
+        empty(axes, space.layers[layer].capitalize(), "Not finite, or not at the beginning.")
+        return
     start, movers = points[0], [one for one in space.movers if one.layer == layer][:_TRAILS]
     if len(start) > _DENSE:
         axes.hexbin(start[:, 0], start[:, 1], gridsize=40, cmap="Greys", mincnt=1, linewidths=0, bins="log")
@@ -165,7 +171,7 @@ def _legend(sheet: Sheet, space: Space) -> None:
     if named:
         (axes,) = sheet.row(0.3, above=0.34, left=0.6)
         axes.set_axis_off()
-        handles = [axes.scatter([], [], s=12, **_look(place), label=figures.shorten(name, 26))
+        handles = [axes.scatter([], [], s=12, **_look(place), label=printable(figures.shorten(f" {name}", 27)))
                    for place, name in enumerate(named)]  # fmt: skip
         _legend_in(axes, handles, "", columns=4)
     _words(sheet, text)
@@ -185,15 +191,21 @@ def _legend_in(axes: Axes, handles: Sequence[Any], title: str, columns: int = 6)
 
 def _name(axes: Axes, ends: Sequence[tuple[str, npt.NDArray[np.float32]]]) -> None:
     """Names at these points, those left out that would lie on another."""
-    taken: list[npt.NDArray[np.float64]] = []
+    taken: list[tuple[float, float, float]] = []  # left, right, height, as shares of the axes
+    inches = axes.get_position().width * WIDTH
     for label, place in ends:
-        at = axes.transAxes.inverted().transform(axes.transData.transform(place)) if np.isfinite(place).all() else None
-        if at is None or any(abs(at[0] - one[0]) < 0.2 and abs(at[1] - one[1]) < 0.06 for one in taken):
+        text = printable(figures.shorten(label, 14))
+        if not np.isfinite(place).all():
             continue
-        taken.append(at)
-        near = at[0] > 0.8
+        x, y = axes.transAxes.inverted().transform(axes.transData.transform(place))
+        wide = (width_of(text, SMALL) + 0.1) / inches
+        near = x + wide > 1
+        left, right = (x - wide, x) if near else (x, x + wide)
+        if any(left < other[1] and other[0] < right and abs(y - other[2]) < 0.07 for other in taken):
+            continue
+        taken.append((left, right, y))
         axes.annotate(
-            printable(figures.shorten(label, 14)), (float(place[0]), float(place[1])), (-3 if near else 3, 2),
+            text, (float(place[0]), float(place[1])), (-3 if near else 3, 2),
             textcoords="offset points", fontproperties=font(SMALL), ha="right" if near else "left", color=INK,
             zorder=6, parse_math=False,
         )  # fmt: skip
