@@ -18,7 +18,7 @@ from neural_plasticity.heads import FloatGrid, HeadId, heads_of
 from neural_plasticity.views import figures
 from neural_plasticity.views.palette import ADDED, PRUNED, REGROWN, phase_colour, phase_label
 from neural_plasticity.views.results import number, results_table
-from neural_plasticity.views.story import judged_title, restored_title
+from neural_plasticity.views.story import decision_title, judged_title, restored_title
 
 MOST_HEADS = 12  # heads of one decision that get a line of their own; the record has the rest
 LONGEST_TEXT = 160
@@ -135,7 +135,9 @@ def _(event: ev.HeadScores) -> tuple[Text, ...]:
         text.append(f" on {figures.plural(event.sequences, 'sequence')}")
     if event.seconds:
         text.append(f" in {figures.duration(event.seconds)}")
-    ranges = [f"{outside(name, 40)} {_range(grid)}" for name, grid in list(event.scores.items())[:4]]
+    bounds = {f"{name}{end}" for name in event.scores for end in ("_low", "_high")}
+    named = [(name, grid) for name, grid in event.scores.items() if name not in bounds]
+    ranges = [f"{outside(name, 40)} {_range(grid)}" for name, grid in named[:4]]
     return (text.append(f": {', '.join(ranges)}") if ranges else text,)
 
 
@@ -182,6 +184,8 @@ def _(event: ev.HeadsGrown) -> tuple[Text, ...]:
     ]
     if told and len(event.heads) > MOST_HEADS:
         told.append(where(event).append(f"… and {len(event.heads) - MOST_HEADS:,} more heads", style="dim"))
+    if not event.heads:
+        return (where(event).append(decision_title(event)).append(f"; {outside(event.rule)}" if event.rule else ""),)
     text = where(event).append(f"{figures.plural(len(event.heads), 'head')} {event.origin}")
     if event.strategy:
         text.append(f" by {outside(event.strategy)}")

@@ -25,6 +25,9 @@ _KNOWN = {
     "first_token_mass": ("First token", "share of attention"),
     "previous_token": ("Previous token", "share of attention"),
     "induction": ("Induction", "share of attention"),
+    "growth_benefit": ("Benefit of a return", "−∂L/∂ξ at ξ = 0, nats"),
+    "growth_benefit_low": ("Benefit, lower bound", "95 %, nats"),
+    "growth_benefit_high": ("Benefit, upper bound", "95 %, nats"),
 }
 _LOOKS = frozenset({"growth", "evaluation"})  # these measure heads too, but not to rank them
 

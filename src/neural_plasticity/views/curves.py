@@ -19,6 +19,7 @@ _LABELS = {
     "perplexity": "training perplexity", "validation_perplexity": "validation perplexity",
     "control_perplexity": "control's perplexity", "sparsity": "heads removed", "learning_rate": "learning rate",
     "tokens_per_second": "tokens per second", "gradient_norm": "gradient norm",
+    "growth_gate": "gate of returning heads",
 }  # fmt: skip
 _TOGETHER = 8  # metrics read in one pass: more save little, and long runs need the memory
 _CLOCK_POINTS = 4_000

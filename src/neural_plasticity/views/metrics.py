@@ -16,6 +16,7 @@ KNOWN_PANELS = (
     ("Heads removed", "share of heads", ("sparsity",)),
     ("Learning rate", "", ("learning_rate",)),
     ("Gradient norm", "before clipping at 1", ("gradient_norm",)),
+    ("Gate of returning heads", "0 off, 1 on", ("growth_gate",)),
     ("Throughput", "tokens per second", ("tokens_per_second",)),
 )
 _MEASURED = (

@@ -84,6 +84,8 @@ def _pruning(event: HeadsPruned) -> Decision:
 
 def decision_title(event: HeadsPruned | HeadsGrown) -> str:
     """What was decided in one line: ``7 heads pruned by gradient at level 0.15, loss 1.860 → 1.970 (+0.110)``."""
+    if isinstance(event, HeadsGrown) and not event.heads:
+        return f"No head came back{_by(event.strategy)}: {figures.plural(len(event.reasons), 'head')} considered"
     title = f"{figures.plural(len(event.heads), 'head')} {_outcome(event)}{_by(event.strategy)}"
     if isinstance(event, HeadsPruned) and event.level is not None:
         title += f" at level {figures.significant(event.level, 2)}"

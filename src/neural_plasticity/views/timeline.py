@@ -91,7 +91,8 @@ def timeline(
     ``curves``: the metrics as ``run.columns`` gave them, where they have been read already.
     """
     spans = tuple(run.phases())
-    happened = [*run.changes(), *run.events(Stabilised)]
+    moved = [one for one in run.changes() if not isinstance(one, HeadsGrown) or one.heads]  # not: nobody came back
+    happened = [*moved, *run.events(Stabilised)]
     marks = tuple(sorted((mark_of(event) for event in happened), key=lambda mark: mark.step))
     curves = run.columns(metrics) if curves is None else curves
     series = tuple(thin(name, *curves[name], most) for name in metrics if name in curves)
