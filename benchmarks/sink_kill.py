@@ -1,9 +1,10 @@
 """What is left when a run is killed (SIGKILL, with all its processes) one second after its last ``log`` returned.
 
 A script logs a row every 50 ms and says when the last call has returned; a second later it and everything that it
-started is killed, as a batch system or the kernel's out-of-memory killer does it. Then each store is read back: our
-record with `open_run`, W&B's offline runs with its own ``wandb leet inspect``. "Plain W&B" is what W&B's own
-documentation has: ``wandb.init(mode="offline")`` and ``run.log``, nothing set.
+started is killed, as a batch system or the kernel's out-of-memory killer does it. Then each store is read back by its
+own reader: our record with `open_run`, W&B's offline runs with ``wandb leet inspect``, Trackio's database with its
+storage class, TensorBoard's files with its event accumulator. "Plain" is what each one's own documentation has: open a
+run, log, nothing set.
 
     python benchmarks/sink_kill.py         # writes benchmarks/results/sink_kill.csv, exits 1 if our record lost a row
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -60,6 +62,27 @@ for step in range({ROWS}):
 print("logged", flush=True)
 time.sleep(600)
 """
+TRACKIO = f"""
+import os, sys, time
+os.environ["TRACKIO_DIR"] = sys.argv[1]
+import trackio
+trackio.init(project="killed", name="one", embed=False, auto_log_cpu=False, auto_log_gpu=False)
+for step in range({ROWS}):
+    trackio.log({{"loss": 2.0}}, step=step)
+    time.sleep({PAUSE})
+print("logged", flush=True)
+time.sleep(600)
+"""
+TENSORBOARD = f"""
+import sys, time
+from torch.utils.tensorboard import SummaryWriter
+writer = SummaryWriter(sys.argv[1])
+for step in range({ROWS}):
+    writer.add_scalar("loss", 2.0, step)
+    time.sleep({PAUSE})
+print("logged", flush=True)
+time.sleep(600)
+"""
 
 
 @dataclass(frozen=True)
@@ -86,19 +109,40 @@ def in_wandb(directory: Path) -> int:
     return sum(1 for one in records if one["type"] == "history" and "warmup/loss" in one["history"]["item"])
 
 
+def in_trackio(directory: Path) -> int:
+    """Rows of its database, read by a process of its own: the folder is chosen when the package is imported."""
+    read = (
+        "from trackio.sqlite_storage import SQLiteStorage as storage\n"
+        "print(sum('loss' in row for row in storage.get_logs('killed', 'one')))"
+    )
+    environment = {**os.environ, "TRACKIO_DIR": str(directory)}
+    done = subprocess.run([sys.executable, "-c", read], capture_output=True, text=True, check=True, env=environment)
+    return int(done.stdout.split()[-1])
+
+
+def in_tensorboard(directory: Path) -> int:
+    """Scalars in its event files."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(directory), size_guidance={"scalars": 0})
+    found.Reload()
+    return len(found.Scalars("loss")) if "loss" in found.Tags()["scalars"] else 0
+
+
 STORES = (
     Store("our record", OURS, in_record),
     Store("our W&B sink, offline", OURS, in_wandb),
     Store("plain W&B, offline", PLAIN, in_wandb),
+    Store("plain Trackio", TRACKIO, in_trackio),
+    Store("plain TensorBoard", TENSORBOARD, in_tensorboard),
 )
+SCRIPTS = {"ours": OURS, "wandb": PLAIN, "trackio": TRACKIO, "tensorboard": TENSORBOARD}
 
 
 def kill_after_log(script: str, directory: Path) -> None:
     """Run ``script`` until it has logged everything, and kill it with all its processes a second later."""
-    directory.mkdir(parents=True, exist_ok=True)
-    run = directory if script is PLAIN else directory / "run"
     process = subprocess.Popen(
-        [sys.executable, "-c", script, str(run)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        [sys.executable, "-c", script, str(directory)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert process.stdout is not None
@@ -119,12 +163,15 @@ def measured(root: Path) -> dict[str, list[int]]:
     """Rows kept, per store and round."""
     kept: dict[str, list[int]] = {store.name: [] for store in STORES}
     for number in range(ROUNDS):
-        for script in (OURS, PLAIN):
-            directory = root / f"{number}-{'plain' if script is PLAIN else 'ours'}"
+        for name, script in SCRIPTS.items():
+            directory = root / f"{number}-{name}"
+            directory.mkdir()
+            if script is OURS:  # a record makes its own
+                directory = directory / "run"
             kill_after_log(script, directory)
             for store in STORES:
                 if store.script is script:
-                    kept[store.name].append(store.kept(directory if script is PLAIN else directory / "run"))
+                    kept[store.name].append(store.kept(directory))
     return kept
 
 
