@@ -207,9 +207,9 @@ class RunConfig:
             value = getattr(self, flag)
             if not 0 < value < 1:
                 raise ConfigError(f"--{flag} {value}: expected a number between 0 and 1, both excluded.")
+        self._check_auto()
         _ = self.strategies, self.levels
         self._check_growth()
-        self._check_auto()
         return dataclasses.replace(self, control=True) if self.auto else self
 
     def _check_auto(self) -> None:

@@ -68,6 +68,32 @@ def nothing(directory: Path) -> None:
 
 # what is wrong: (preparation, arguments after ``run``, what the line must say)
 CASES: dict[str, tuple[Callable[[Path], None], list[str], list[str]]] = {
+    "budget without auto": (
+        nothing,
+        ["--max_perplexity_increase", "0.1"],
+        ["--max_perplexity_increase 0.1", "--cycles auto"],
+    ),
+    "budget of zero": (
+        nothing,
+        ["--cycles", "auto", "--max_perplexity_increase", "0"],
+        ["--max_perplexity_increase 0"],
+    ),
+    "budget below zero": (
+        nothing,
+        ["--cycles", "auto", "--max_perplexity_increase", "-0.1"],
+        ["--max_perplexity_increase -0.1"],
+    ),
+    "budget below the noise": (
+        nothing,
+        ["--cycles", "auto", "--max_perplexity_increase", "1e-9"],
+        ["--max_perplexity_increase 1e-09", "validation sequences", "--judge_sequences"],
+    ),
+    "levels for cycles that are not counted": (
+        nothing,
+        ["--cycles", "auto", "--pruning_level", "0.1,0.2"],
+        ["--pruning_level 0.1,0.2", "--cycles auto"],
+    ),
+    "no cycles": (nothing, ["--cycles", "0"], ["--cycles 0"]),
     "level above one": (nothing, ["--pruning_level", "1.2"], ["--pruning_level 1.2", "between 0 and 1"]),
     "level of zero": (nothing, ["--pruning_level", "0"], ["--pruning_level 0"]),
     "level that is no number": (nothing, ["--pruning_level", "some"], ["--pruning_level some"]),
