@@ -95,7 +95,8 @@ def settings_view(all_settings: Sequence[Settings]) -> SettingsView:
     equal: list[Equal] = []
     for section, name in sorted(names, key=lambda key: order.index(key[0])):
         values = tuple(one.get((section, name), "") for one in all_settings)
-        if len(set(values)) > 1:
+        # An option that an older version did not know, and one that was left unset, are the same.
+        if len({value.replace(figures.MISSING, "") for value in values}) > 1:
             differ.append(Difference(section, name, values))
         else:
             equal.append(Equal(section, name, values[0]))
