@@ -193,6 +193,7 @@ def _name(axes: Axes, ends: Sequence[tuple[str, npt.NDArray[np.float32]]]) -> No
     """Names at these points, those left out that would lie on another."""
     taken: list[tuple[float, float, float]] = []  # left, right, height, as shares of the axes
     inches = axes.get_position().width * WIDTH
+    axes.autoscale_view()  # or the limits are not those of what has been drawn so far
     for label, place in ends:
         text = printable(figures.shorten(label, 14))
         if not np.isfinite(place).all():
