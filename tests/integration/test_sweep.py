@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from neural_plasticity.record import open_run
 from neural_plasticity.session import start_run
 from neural_plasticity.sweep import command
 from neural_plasticity.sweep.board import Board
-from neural_plasticity.sweep.cells import product
+from neural_plasticity.sweep.cells import AFTER_THE_BASELINE, product
 from neural_plasticity.sweep.options import SweepOptions, Ways
+from neural_plasticity.sweep.plan import Plan
+from neural_plasticity.sweep.worker import perform
 from tests.small_runs import comparable, save_model, save_text, small_config
 from tests.sweep_helpers import Here
 
@@ -112,6 +115,23 @@ def test_a_shared_beginning_changes_nothing_and_what_is_done_stays_done(
     assert [re.sub("-[0-9a-f]{8}$", "", name) for name in more.started] == ["seed1", "gradient-0.25-seed1"]
     assert "95 % t-intervals over seeds" in said
     assert (options.directory / "compare.html").stat().st_size > 10_000
+
+
+def test_a_beginning_is_the_same_whatever_comes_after_it(base: RunConfig, tmp_path: Path) -> None:
+    other = replace(
+        base, cycles=3, prune_unit="kv_group", min_heads_per_layer=0, fine_tuning_steps=9, growth=True,
+        growth_budget=0.7, growth_steps=2, growth_ramp_steps=1, control=False,
+    )  # fmt: skip
+    changed = {name for name in vars(base) if getattr(base, name) != getattr(other, name)}
+    assert changed | {"pruning_strategy", "pruning_level"} == set(AFTER_THE_BASELINE)
+    histories = []
+    for cells, config in ((product("gradient", "0.25", "0"), base), (product("ablation", "0.1", "0"), other)):
+        plan = Plan(tmp_path / cells[0].name, cells, config.checked())
+        name = plan.beginning(cells[0])
+        assert perform(plan.beginning_task(name)) == 0
+        histories.append(history(plan.beginning_dir(name)))
+    assert histories[0] == histories[1]
+    assert [kind for kind, _ in histories[0]].count("evaluation") == 1
 
 
 def test_another_sweep_or_another_run_in_the_directory_is_refused(base: RunConfig, tmp_path: Path) -> None:
