@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from neural_plasticity.heads import HeadState
+from neural_plasticity.heads import BoolGrid, HeadState
 from neural_plasticity.record import Run
 from neural_plasticity.render.figures import grids
 from neural_plasticity.render.figures.style import SMALL, WIDTH, Sheet, empty, legend, panel, write
@@ -111,7 +113,7 @@ def pruning_figure(run: Run) -> Figure:
     for number, one in enumerate(shown):
         _decision(sheet, one, first=number == 0)
     _architecture(sheet, view)
-    _note(sheet, len(listed) - len(shown), absent=any(bool((one.states < 0).any()) for one in shown))
+    _note(sheet, len(listed) - len(shown), shown)
     return sheet.finish()
 
 
@@ -139,9 +141,18 @@ def _decision(sheet: Sheet, one: PruningDecision, *, first: bool) -> None:
         axes, one.protected & ~one.chosen, facecolor="none", edgecolor=INK, linestyle=":", linewidth=1.2,
         gid="protected", zorder=3,
     )  # fmt: skip
+    unscored = _unscored(one)
+    grids.cells(axes, unscored, facecolor="none", edgecolor=MUTED, linewidth=0.9, gid="unscored", zorder=3)
     title = f"Cycle {one.cycle}" if one.cycle else f"Step {one.step:,}"
     grids.frame(axes, one.chosen.shape, title, _told(one))
     _layers(layers, one)
+
+
+def _unscored(one: PruningDecision) -> BoolGrid:
+    """Active heads that the decision did not order: young ones, which were not up for it."""
+    if one.score is None:
+        return np.zeros(one.states.shape, dtype=bool)
+    return (one.states > HeadState.PRUNED) & np.isnan(one.score) & ~one.chosen
 
 
 def _told(one: PruningDecision) -> str:
@@ -191,14 +202,15 @@ def _architecture(sheet: Sheet, view: Pruning) -> None:
     axes.set_ylim(0, max(float(view.present.max(initial=1)) * 1.25, 1))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=12 if axis is axes.xaxis else 4, integer=True, min_n_ticks=1))
-    panel(axes, "Architecture", "heads per layer, at the start and now", x="layer", y="heads")
+    panel(axes, "Architecture", "heads per layer: those there ever were, and active now", x="layer", y="heads")
     legend(axes)
 
 
-def _note(sheet: Sheet, left_out: int, *, absent: bool) -> None:
+def _note(sheet: Sheet, left_out: int, shown: Sequence[PruningDecision]) -> None:
     (axes,) = sheet.row(0.1, above=0.6)
     axes.set_axis_off()
-    text = "hatched and framed: pruned by this decision · dotted grey: pruned before · dotted frame: kept by a rule"
-    text += " · blank: no such head then" if absent else ""
+    text = "hatched: pruned here · dotted grey: pruned before · dotted frame: kept by a rule"
+    text += " · framed: not up for it" if any(_unscored(one).any() for one in shown) else ""
+    text += " · blank: no such head" if any((one.states < 0).any() for one in shown) else ""
     text += f" · {figures.plural(left_out, 'decision')} left out" if left_out else ""
     write(axes, 0, 0.5, text, SMALL, color=MUTED, va="center")
