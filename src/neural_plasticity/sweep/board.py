@@ -105,9 +105,14 @@ class Board:
 
     def _region(self) -> RenderableType:
         lines = Table.grid(padding=(0, 2))
+        for _ in range(4):
+            lines.add_column(no_wrap=True, overflow="ellipsis")
+        bars = self.console.width >= 80
         shown = self._overall.running[:MOST_LINES]
         for one in shown:
-            lines.add_row(Text(one.label), Text(_place(one), style="dim"), Text(_bar(one.fraction)), _share(one))
+            lines.add_row(
+                Text(one.label), Text(_place(one), style="dim"), Text(_bar(one.fraction) if bars else ""), _share(one)
+            )
         more = len(self._overall.running) - len(shown)
         rest = [Text(f"and {more} more", style="dim")] if more else []
         return Group(lines, *rest, Text(standing_line(self._overall), style="bold"))
