@@ -16,6 +16,7 @@ from neural_plasticity.config import RunConfig
 from neural_plasticity.errors import ConfigError, ModelError, RecordError, TrainingError
 from neural_plasticity.events import (
     AttentionMaps,
+    Embedding,
     Evaluation,
     Event,
     HeadScores,
@@ -135,10 +136,35 @@ def test_the_same_prompts_are_sampled_and_mapped_before_and_after(two_cycles: li
     assert len({tuple(prompts) for prompts in by_model.values()}) == 1
     maps = of(two_cycles, AttentionMaps)
     gone = {head for event in of(two_cycles, HeadsPruned) for head in event.heads}
-    last = maps[-1]
+    last = [event for event in maps if event.model == "pruned"][-1]
     for layer in range(last.maps.shape[0]):
         for head in range(last.maps.shape[1]):
             assert np.isnan(last.maps[layer, head]).all() == ((layer, head) in gone)
+
+
+def test_every_cycle_looks_at_the_same_places_of_both_models(two_cycles: list[Event]) -> None:
+    hidden = of(two_cycles, Embedding)
+    assert [(event.model, event.cycle) for event in hidden] == [
+        ("baseline", 0), ("pruned", 1), ("control", 1), ("pruned", 2), ("control", 2),
+    ]  # fmt: skip
+    first = hidden[0]
+    layers = of(two_cycles, RunStarted)[0].shape[0]
+    assert first.layers == tuple(range(-1, layers))
+    assert first.vectors.dtype == np.float16
+    for event in hidden:
+        assert (event.labels, event.groups, event.layers) == (first.labels, first.groups, first.layers)
+        assert event.vectors.shape == (layers + 1, len(first.labels), first.vectors.shape[-1])
+    assert not np.array_equal(hidden[-1].vectors[-1], hidden[-2].vectors[-1])
+    maps = of(two_cycles, AttentionMaps)
+    assert {(event.model, event.cycle) for event in maps} == {(event.model, event.cycle) for event in hidden}
+    codes = maps[-1].maps.astype(np.float64) * 254
+    np.testing.assert_allclose(codes, np.rint(codes), atol=254 * 2.0**-12)
+    looks = [event for event in of(two_cycles, HeadScores) if event.phase == "evaluation"]
+    assert [set(event.scores) for event in looks] == [{"first_token_mass", "previous_token", "induction"}] * 3
+    gone = {head for event in of(two_cycles, HeadsPruned) for head in event.heads}
+    for grid in looks[-1].scores.values():
+        assert {(int(a), int(b)) for a, b in np.argwhere(np.isnan(grid))} == set(gone)
+        assert ((np.nan_to_num(grid) >= 0) & (np.nan_to_num(grid) <= 1)).all()
 
 
 def test_time_left_is_said_from_the_first_step_on_and_the_plan_is_used_up(two_cycles: list[Event]) -> None:

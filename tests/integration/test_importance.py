@@ -16,6 +16,7 @@ from neural_plasticity.errors import ConfigError, InputError, ModelError
 from neural_plasticity.importance import CRITERIA, Criterion, attention_maps, measure, reference, score_heads
 from neural_plasticity.importance.criteria import combined_rank, layer_normalised, rank_fractions
 from neural_plasticity.importance.forward import recomputed_activations, sequence_losses
+from neural_plasticity.importance.patterns import hidden_states, pattern_scores, repeated_tokens
 from neural_plasticity.models.attach import Heads, attach
 from tests.architectures import ENCODERS, HEADS, LAYERS, VOCABULARY, build, random_batch
 
@@ -433,3 +434,34 @@ def test_loss_refuses_to_overwrite_what_another_needs() -> None:
     losses, _ = sequence_losses(source.tanh(), torch.ones(2, 5, dtype=torch.long))
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         losses.sum().backward()
+
+
+def test_what_heads_attend_to_is_read_off_their_maps(name: str) -> None:
+    found = attach(build(name))
+    found.prune([(1, 2)])
+    text = random_batch(2, 11, seed=3)["input_ids"]
+    repeated = repeated_tokens(VOCABULARY, {0, 1, 2}, sequences=2, period=6, seed=1)
+    assert torch.equal(repeated[:, :6], repeated[:, 6:])
+    assert all(len(set(row.tolist())) == 6 and not {0, 1, 2} & set(row.tolist()) for row in repeated)
+    scores = pattern_scores(found.model, text, repeated)
+    on_text = np.stack([attention_maps(found.model, ids).astype(float) for ids in text])
+    on_repeated = np.stack([attention_maps(found.model, ids).astype(float) for ids in repeated])
+    induction = [on_repeated[..., query, query - 6 + 1] for query in range(6, 12)]
+    close(scores["first_token_mass"], on_text[..., 1:, 0].mean((0, -1)), 1e-3)
+    close(scores["previous_token"], np.stack([on_text[..., t, t - 1] for t in range(1, 11)]).mean((0, 1)), 1e-3)
+    close(scores["induction"], np.mean(induction, axis=(0, 1)), 1e-3)
+    assert all(np.isnan(grid[1, 2]) and np.isfinite(grid).sum() == LAYERS * HEADS - 1 for grid in scores.values())
+
+
+def test_hidden_states_are_those_that_the_next_layer_reads(name: str) -> None:
+    model = build(name)
+    ids = random_batch(2, 7)["input_ids"]
+    with torch.no_grad():
+        expected = model(input_ids=ids, output_hidden_states=True)
+    states = hidden_states(model, ids)
+    assert states is not None
+    assert states.shape == (LAYERS + 1, 2, 7, 32)
+    assert torch.equal(states[-1], expected.hidden_states[-1])
+    head = model.get_output_embeddings()
+    if name != "bert":  # whose head has a layer of its own before it
+        torch.testing.assert_close(head(states[-1]), expected.logits)

@@ -38,7 +38,9 @@ def test_the_same_seed_gives_the_same_events_and_another_one_others() -> None:
 
 
 def test_every_kind_of_event_and_every_phase_comes_to_pass(run: list[Event]) -> None:
-    assert {event.kind for event in run} == set(EVENT_TYPES) - {"annotation"}  # what a person adds afterwards
+    # What a person adds afterwards, and what a run that finds its own end says.
+    others = {"annotation", "cycle_judged", "state_restored"}
+    assert {event.kind for event in run} == set(EVENT_TYPES) - others
     assert {event.phase for event in run if event.phase} == set(PHASES)
     assert [type(run[0]), type(run[-1])] == [ev.RunStarted, ev.RunEnded]
     assert {event.origin for event in of(ev.HeadsGrown, run)} == {"regrown", "added"}
@@ -81,7 +83,7 @@ def test_the_heads_follow_from_the_decisions_and_each_has_its_reason(run: list[E
         elif isinstance(event, ev.HeadScores):
             assert all((np.isfinite(scores) == active).all() for scores in event.scores.values())
         elif isinstance(event, ev.AttentionMaps):
-            _check_maps(event, active)
+            _check_maps(event, np.ones(run[0].shape, dtype=bool) if event.model == "control" else active)
 
 
 def _check_maps(event: ev.AttentionMaps, active: np.ndarray) -> None:
@@ -90,7 +92,7 @@ def _check_maps(event: ev.AttentionMaps, active: np.ndarray) -> None:
     assert event.maps.shape == (*active.shape, length, length)
     assert np.isnan(event.maps[~active]).all()
     shown = event.maps[active].astype(float)
-    np.testing.assert_allclose(shown.sum(-1), 1.0, atol=2e-3)
+    np.testing.assert_allclose(shown.sum(-1), 1.0, atol=event.error * length)
     assert (shown[:, ~np.tri(length, dtype=bool)] == 0).all()
 
 
@@ -100,7 +102,7 @@ def test_the_record_agrees_about_the_heads(tmp_path: Path) -> None:
         record.append_many(events)
     with open_run(tmp_path) as run:
         states = run.heads()
-    last = of(ev.HeadScores, events)[-1].scores["gradient"]
+    last = [event for event in of(ev.HeadScores, events) if event.phase == "analysis"][-1].scores["gradient"]
     assert states.shape == last.shape
     assert (states == HeadState.ADDED).sum() == 1
     assert (states == HeadState.REGROWN).sum() >= 1
