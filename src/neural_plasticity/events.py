@@ -52,6 +52,7 @@ class RunStarted(Event):
     data: Mapping[str, Any] = field(default_factory=dict)  # name, sha256, sequences and tokens per split
     environment: Mapping[str, Any] = field(default_factory=dict)  # versions, machine, threads, command line
     simulated: bool = False
+    absent: tuple[HeadId, ...] = ()  # places of the grid without a head: removed before, or layers of unequal width
 
 
 @dataclass(frozen=True, kw_only=True)

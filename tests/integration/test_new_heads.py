@@ -12,7 +12,16 @@ from transformers import AutoTokenizer
 
 from neural_plasticity.config import RunConfig
 from neural_plasticity.errors import ConfigError, UnsupportedModelError
-from neural_plasticity.events import Evaluation, Event, HeadScores, HeadsGrown, HeadsPruned, PhaseEnded, RunEnded
+from neural_plasticity.events import (
+    Evaluation,
+    Event,
+    HeadScores,
+    HeadsGrown,
+    HeadsPruned,
+    PhaseEnded,
+    RunEnded,
+    RunStarted,
+)
 from neural_plasticity.experiment import checkpoints, open_experiment, play
 from neural_plasticity.experiment.state import Experiment
 from neural_plasticity.heads import HeadId, HeadState
@@ -136,6 +145,8 @@ def test_resuming_after_a_birth_gives_the_uninterrupted_run(
     position = checkpoints.restore(fresh, folder)
     assert position is not None
     after = list(play(fresh, position.stages_done))
+    assert isinstance(after[0], RunStarted)
+    assert (after[0].shape, after[0].absent) == ((3, 4), ())  # the model's at the start, not the checkpoint's
     whole = events[position.last_seq : -1]
     assert list(comparable(after[1:-1])) == list(comparable(whole))
     assert isinstance(after[-1], RunEnded)
@@ -155,6 +166,15 @@ def test_a_run_may_begin_with_a_widened_model(
     )
     y = open_experiment(small_config(tmp_path, text, pruning_level="0.1", grow_new_heads=1))
     assert np.array_equal(y.heads.present, x.heads.mask)
+    told = next(play(y))
+    assert isinstance(told, RunStarted)
+    assert told.shape == y.heads.shape
+    assert {tuple(head) for head in told.absent} == {tuple(head) for head in np.argwhere(~y.heads.present).tolist()}
+    with RecordWriter.create(tmp_path / "run") as record:
+        record.append(told)
+    run = open_run(tmp_path / "run")
+    assert np.array_equal(run.heads(), y.states)
+    assert (run.summary().heads_present, run.summary().heads_pruned) == (int(y.heads.present.sum()), 0)
     state = checkpoints.captured(y)
     y.heads.add([0])
     assert y.heads_before.sum() == y.heads.present.sum() - 1

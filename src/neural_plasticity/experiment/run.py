@@ -92,9 +92,12 @@ def started(x: Experiment) -> RunStarted:
     """Everything needed to repeat the run."""
     size = model_size(x.model)
     splits = {"train": x.train, "validation": x.validation, "test": x.test}
+    if x.judged is not None:
+        splits["judged"] = x.judged.blocks  # of the validation text
     return RunStarted(
         name=f"{Path(x.config.model_name).name} · {x.config.pruning_strategy} {x.config.pruning_level}",
-        shape=x.heads.shape,
+        shape=x.shape_before,
+        absent=x.absent_before,
         config=as_json(x.config),
         model={
             "name": x.config.model_name,

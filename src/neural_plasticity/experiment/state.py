@@ -27,7 +27,7 @@ from neural_plasticity.experiment.clock import (
 )
 from neural_plasticity.experiment.judged_text import JudgedText, judged_text, refuse_hopeless_budget
 from neural_plasticity.experiment.training import Losses, batches_of, held_out_losses
-from neural_plasticity.heads import BoolGrid, FloatGrid, HeadId, StateGrid, first_states
+from neural_plasticity.heads import BoolGrid, FloatGrid, HeadId, StateGrid, first_states, heads_of
 from neural_plasticity.models.attach import Heads, attach
 from neural_plasticity.models.loading import load_model
 from neural_plasticity.models.widening import check_widening
@@ -112,6 +112,17 @@ class Experiment:
         for layout, added in zip(self.heads.layouts, self.added_before, strict=True):
             grid[layout.layer, layout.original + len(added) :] = False
         return grid
+
+    @property
+    def shape_before(self) -> tuple[int, int]:
+        """(layers, heads) of the grid when the run began."""
+        pairs = zip(self.heads.layouts, self.added_before, strict=True)
+        return self.heads.shape[0], max(layout.original + len(added) for layout, added in pairs)
+
+    @property
+    def absent_before(self) -> tuple[HeadId, ...]:
+        """Places of that grid without a head."""
+        return heads_of(~self.heads_before[:, : self.shape_before[1]])
 
     @property
     def sparsity(self) -> float:

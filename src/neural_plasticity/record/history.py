@@ -88,18 +88,19 @@ class RunSummary:
         return self.heads_pruned / self.heads_present if self.heads_present else 0.0
 
 
-def head_states(shape: tuple[int, int], changes: Sequence[Event], step: int | None) -> StateGrid:
+def head_states(start: tuple[int, int] | StateGrid, changes: Sequence[Event], step: int | None) -> StateGrid:
     """(layers, heads) states after every change up to ``step`` (included; None: all of them).
 
-    The grid is as large as the run's heads ever need, so that grids of different steps compare; heads that are
-    added later are absent before.
+    ``start``: the states before any change; a shape means all active. The grid is as large as the run's heads ever
+    need, so that grids of different steps compare; heads that are added later are absent before.
     """
     moves = [event for event in changes if isinstance(event, Change)]
     reached = [_reached(event) for event in moves]
-    layers = max([shape[0], *(one[0] for one in reached)])
-    heads = max([shape[1], *(one[1] for one in reached)])
+    first = start if isinstance(start, np.ndarray) else np.full(start, HeadState.ACTIVE, dtype=np.int8)
+    layers = max([first.shape[0], *(one[0] for one in reached)])
+    heads = max([first.shape[1], *(one[1] for one in reached)])
     grid = np.full((layers, heads), HeadState.ABSENT, dtype=np.int8)
-    grid[: shape[0], : shape[1]] = HeadState.ACTIVE
+    grid[: first.shape[0], : first.shape[1]] = first
     for event in moves:
         if step is None or event.step <= step:
             if isinstance(event, StateRestored):

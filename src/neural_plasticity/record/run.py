@@ -28,7 +28,7 @@ from neural_plasticity.events import (
     StateRestored,
     TextSample,
 )
-from neural_plasticity.heads import FloatGrid, StateGrid
+from neural_plasticity.heads import FloatGrid, HeadState, StateGrid
 from neural_plasticity.record import tables
 from neural_plasticity.record.columns import by_step, stretches
 from neural_plasticity.record.history import Change, PhaseSpan, RunSummary, head_states, phase_spans, seen_shape
@@ -115,7 +115,7 @@ class Run(Reader):
         Raises:
             RecordError: the run has not said its shape yet.
         """
-        return head_states(self.shape, self.changes(attempt), step)
+        return head_states(self.start, self.changes(attempt), step)
 
     def changes(self, attempt: AttemptChoice = "latest") -> list[Change]:
         """Everything that moved the states of heads, in order: decisions, and returns to an earlier state."""
@@ -243,6 +243,20 @@ class Run(Reader):
         return seen_shape(
             one.event for one in self._merged("latest", HeadScores, AttentionMaps, HeadsPruned, HeadsGrown)
         )
+
+    @property
+    def start(self) -> StateGrid:
+        """(layers, heads) states before any decision: active, or absent where the model has no such head.
+
+        Raises:
+            RecordError: the run has not begun.
+        """
+        grid: StateGrid = np.full(self.shape, HeadState.ACTIVE, dtype=np.int8)
+        first = next(self.events(RunStarted), None)
+        for layer, head in first.absent if isinstance(first, RunStarted) else ():
+            if layer < grid.shape[0] and head < grid.shape[1]:
+                grid[layer, head] = HeadState.ABSENT
+        return grid
 
     @property
     def annotation(self) -> Annotation:

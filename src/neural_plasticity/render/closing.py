@@ -127,7 +127,8 @@ def _heads_lines(closing: Closing) -> list[str]:
         return []
     layers, heads = closing.started.shape
     known = closing.pruned | closing.grown  # every head that was added is in one of them
-    total = layers * heads + sum(head.layer >= layers or head.head >= heads for head in known)
+    total = layers * heads - len(closing.started.absent)
+    total += sum(head.layer >= layers or head.head >= heads for head in known)
     removed = len(closing.pruned)
     if not layers:  # a script that never said its model's shape
         said = [f"Heads removed ({removed:,}): {figures.head_list(closing.pruned)}."] if removed else []

@@ -72,7 +72,7 @@ def _(event: ev.RunStarted, state: LiveState) -> LiveState:
         simulated=event.simulated,
         cycles=cycles if isinstance(cycles, int) else None,
         open_end=cycles == "auto",
-        states=state.states if known else blank_states(event.shape),
+        states=state.states if known else blank_states(event.shape, event.absent),
         scores=state.scores if known else {},
     )
 

@@ -52,7 +52,7 @@ def lives_of(run: Snapshot) -> Walk:
     """Walk through the run's history in its order."""
     changes = [one for kind in (HeadsPruned, HeadsGrown, StateRestored) for one in run.records(kind)]
     changes.sort(key=lambda one: one.seq)
-    start = run.shape if run.started is not None else (0, 0)
+    start = run.start if run.started is not None else (0, 0)
     events = [one.event for one in changes]
     largest = head_states(start, events, None).shape
     grid = fitted(head_states(start, [], None), largest, np.int8(HeadState.ABSENT))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from neural_plasticity.events import HeadScores
-from neural_plasticity.heads import BoolGrid, FloatGrid, HeadState, StateGrid
+from neural_plasticity.heads import BoolGrid, FloatGrid, HeadId, HeadState, StateGrid, with_state
 from neural_plasticity.record import Run
 
 # Which measured criterion shades the grid: the first of these that there is. Entropy prunes the highest first,
@@ -72,9 +72,9 @@ def rank_fraction(scores: FloatGrid, among: BoolGrid) -> FloatGrid:
     return fractions
 
 
-def blank_states(shape: tuple[int, int]) -> StateGrid:
-    """All heads active."""
-    return np.full(shape, HeadState.ACTIVE, dtype=np.int8)
+def blank_states(shape: tuple[int, int], absent: Iterable[HeadId] = ()) -> StateGrid:
+    """All heads active but those that are not there."""
+    return with_state(np.full(shape, HeadState.ACTIVE, dtype=np.int8), absent, HeadState.ABSENT)
 
 
 def grid_at(run: Run, step: int | None = None) -> HeadGridView | None:

@@ -25,7 +25,7 @@ def states_at(run: Run, step: int | None = None, up_to_cycle: int | None = None)
     cycle without being part of it: what the cycle tried is what it came to.
     """
     changes = run.changes()
-    start = run.shape if run.started is not None else (0, 0)
+    start = run.start if run.started is not None else (0, 0)
     kept = [
         one
         for one in changes

@@ -94,7 +94,7 @@ def heads_history(run: Run, most_scores: int = SCORES) -> HeadsHistory:
     changes = [one for kind in (HeadsPruned, HeadsGrown, StateRestored) for one in now.records(kind)]
     changes.sort(key=lambda one: one.seq)
     decided = [one for one in changes if not isinstance(one.event, StateRestored)]
-    start = now.shape if now.started is not None else (0, 0)
+    start = now.start if now.started is not None else (0, 0)
     shape = head_states(start, [one.event for one in changes], None).shape
     criteria, said = _criteria(now, (shape[0], shape[1]), [one.seq for one in changes], most_scores)
     if criteria and not shape[0] * shape[1]:  # the record never said a shape, but it has grids
@@ -177,7 +177,7 @@ def moments(places: Sequence[Place], changes: Sequence[int], most: int) -> list[
     return [places[at] for at in sorted(wanted)]
 
 
-def _states(start: tuple[int, int], changes: Sequence[Recorded]) -> tuple[States, str]:
+def _states(start: npt.NDArray[np.int8] | tuple[int, int], changes: Sequence[Recorded]) -> tuple[States, str]:
     """The grid at the start and after every change: one pass, each grid made from the one before it."""
     events = [one.event for one in changes if isinstance(one.event, Change)]
     final = head_states(start, events, None).shape

@@ -67,8 +67,8 @@ def pruning(run: Run, most_cells: int | None = None) -> Pruning:
     nothing = np.zeros(0, np.int64)
     if started is None or not any(isinstance(one, HeadsPruned) for one in changes):
         return Pruning((), nothing, nothing, "Nothing was pruned.")
-    final = head_states(run.shape, changes, None)
-    start = fitted(head_states(run.shape, [], None), final.shape, np.int8(-1))
+    final = head_states(run.start, changes, None)
+    start = fitted(head_states(run.start, [], None), final.shape, np.int8(-1))
     prunings = [number for number, one in enumerate(changes) if isinstance(one, HeadsPruned)]
     room = len(prunings) if most_cells is None else max(most_cells // max(final.size, 1), 2)
     kept = {*prunings[:1], *prunings[-(room - 1) :]} if room < len(prunings) else set(prunings)
