@@ -1,5 +1,14 @@
 import { describe, expect, it } from 'vitest'
-import { difference, drift, driftBetween, drifts, patternOf, takeLabel, tokenText } from './attention'
+import {
+    difference,
+    drift,
+    driftBetween,
+    looksAt,
+    patternOf,
+    scoreLine,
+    takeLabel,
+    tokenText,
+} from './attention'
 import type { AttentionTake } from './types'
 
 const NONE = { data: new Float32Array(), shape: [0] }
@@ -63,17 +72,6 @@ describe('drift', () => {
         expect(drift('unseen', 'unseen')).toBeNull()
         expect(drift(Uint8Array.from(GONE), Uint8Array.from(SAME))).toBeNull()
     })
-    it('orders heads, and counts those that are gone', () => {
-        const base = take([SAME, SAME, SAME], [0, 0, 0, 1, 1, 0])
-        const later = take([SAME, MOVED, GONE], [0, 0, 0, 1, 1, 0])
-        const found = drifts(base, later, [2, 2])
-        expect(found.movers.map((one) => [one.layer, one.head])).toEqual([
-            [0, 1],
-            [0, 0],
-        ])
-        expect(found.gone).toBe(1)
-        expect(Array.from(found.grid, Number.isNaN)).toEqual([false, false, true, true])
-    })
     it('is the record’s own figure to the first take where there is one', () => {
         const takes = [
             take([SAME], [0, 0]),
@@ -82,6 +80,36 @@ describe('drift', () => {
         expect(driftBetween(takes, 0, 1, 0, 0)).toBe(0.25)
         expect(driftBetween(takes, 1, 0, 0, 0)).toBeCloseTo(slow(SAME, MOVED), 12)
         expect(driftBetween(takes, 0, 7, 0, 0)).toBeNull()
+    })
+})
+
+describe('looks', () => {
+    const mass = (...values: number[]) => ({ data: Float32Array.from(values), shape: [values.length] })
+    const first = { first_token_mass: mass(0.25, 0.75, NaN) }
+    const later = { step: 9, cycle: 1, model: 'pruned', first_token_mass: mass(0.5, NaN, 0.25) }
+    const heads = [0, 0, 0, 1, 0, 2]
+    const maps = [SAME, SAME, SAME]
+    const prompts = [
+        { prompt: 'a', tokens: [], takes: [take(maps, heads, first), take(maps, heads, later)] },
+        {
+            prompt: 'b',
+            tokens: [],
+            takes: [
+                take(maps, heads, { ...later, model: 'control', first_token_mass: mass(0, 0, 0) }),
+                take(maps, heads, { ...later, first_token_mass: mass(1, NaN, 0.75) }),
+            ],
+        },
+    ]
+    it('are each once, the control’s beside the model’s own', () => {
+        expect(looksAt(prompts, false).map((one) => one.model)).toEqual(['baseline', 'pruned'])
+        expect(looksAt(prompts, true).map((one) => one.model)).toEqual(['baseline', 'pruned', 'control'])
+    })
+    it('give a head’s score as the mean over prompts, and the median of all', () => {
+        const own = scoreLine(prompts, 'first_token_mass', { layer: 0, head: 0 })
+        expect(own).toEqual({ cycles: [0, 1], values: [0.25, 0.75] })
+        expect(scoreLine(prompts, 'first_token_mass', null)).toEqual({ cycles: [0, 1], values: [0.5, 0.625] })
+        expect(scoreLine(prompts, 'first_token_mass', { layer: 0, head: 0 }, true).values).toEqual([0])
+        expect(scoreLine(prompts, 'induction', null).values).toEqual([])
     })
 })
 

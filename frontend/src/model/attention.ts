@@ -1,5 +1,7 @@
 /** Attention patterns of a head over the takes of a prompt: finding them, their differences, their drift. */
-import type { AttentionTake } from './types'
+import type { AttentionEvolution, AttentionTake } from './types'
+
+export type PromptTakes = AttentionEvolution['prompts'][number]
 
 export const NO_PATTERN = 255
 const FULL = 254
@@ -75,11 +77,6 @@ export function drift(a: Pattern, b: Pattern): number | null {
     return rows ? sum / rows : null
 }
 
-export interface Moved {
-    layer: number
-    head: number
-    drift: number
-}
 /** Drift of one head between two takes; the record's own figure where the base is the prompt's first take. */
 export function driftBetween(
     takes: AttentionTake[],
@@ -96,34 +93,67 @@ export function driftBetween(
     return drift(patternOf(from, layer, head), patternOf(to, layer, head))
 }
 
-/** Drift of every head that both takes know: a flat grid (NaN: unknown), and the heads, largest drift first. */
-export function drifts(
-    base: AttentionTake,
-    other: AttentionTake,
-    shape: [number, number],
-    told = false,
-): { grid: Float32Array; movers: Moved[]; gone: number } {
-    const grid = new Float32Array(shape[0] * shape[1]).fill(NaN)
-    const movers: Moved[] = []
-    let gone = 0
-    const places = placesOf(other)
-    for (const [key, at] of placesOf(base)) {
-        const there = places.get(key)
-        if (there === undefined) continue
-        const [layer = 0, head = 0] = key.split('.').map(Number)
-        const known = told ? other.drift?.data[there] : undefined
-        const found =
-            known !== undefined && !Number.isNaN(known)
-                ? known
-                : drift(patternAt(base, at), patternAt(other, there))
-        if (found === null) gone++
-        else {
-            if (layer < shape[0] && head < shape[1]) grid[layer * shape[1] + head] = found
-            movers.push({ layer, head, drift: found })
+/** A look that some prompt was given: a column of the maps. */
+export interface Look {
+    step: number
+    cycle: number
+    model: string
+}
+const isControl = (model: string): boolean => model === 'control'
+export const sameLook = (a: Look, b: Look): boolean =>
+    a.step === b.step && a.cycle === b.cycle && isControl(a.model) === isControl(b.model)
+
+/** Every look at any of the prompts, in order, the control's after the model's own of the same step. */
+export function looksAt(prompts: PromptTakes[], control: boolean): Look[] {
+    const found: Look[] = []
+    for (const { takes } of prompts)
+        for (const { step, cycle, model } of takes)
+            if ((control || !isControl(model)) && !found.some((one) => sameLook(one, { step, cycle, model })))
+                found.push({ step, cycle, model })
+    return found.sort(
+        (a, b) =>
+            a.step - b.step || a.cycle - b.cycle || Number(isControl(a.model)) - Number(isControl(b.model)),
+    )
+}
+export const takeOf = (takes: AttentionTake[], look: Look): AttentionTake | undefined =>
+    takes.find((one) => sameLook(one, look))
+
+export type ScoreName = 'first_token_mass' | 'previous_token' | 'induction'
+export interface ScoreLine {
+    cycles: number[]
+    values: number[]
+}
+/** A score at each look, mean over the prompts: of one head, or (without one) the median over all heads. */
+export function scoreLine(
+    prompts: PromptTakes[],
+    name: ScoreName,
+    place: { layer: number; head: number } | null,
+    control = false,
+): ScoreLine {
+    const line: ScoreLine = { cycles: [], values: [] }
+    for (const look of looksAt(prompts, control)) {
+        if (control !== isControl(look.model)) continue
+        const own = new Map<string, number[]>()
+        for (const { takes } of prompts) {
+            const take = takeOf(takes, look)
+            if (!take) continue
+            for (const [key, at] of placesOf(take)) {
+                const value = take[name].data[at]
+                if (value === undefined || Number.isNaN(value)) continue
+                own.set(key, [...(own.get(key) ?? []), value])
+            }
         }
+        const mean = (values: number[]) => values.reduce((sum, one) => sum + one, 0) / values.length
+        const wanted = place
+            ? (own.get(`${place.layer}.${place.head}`) ?? [])
+            : [...own.values()].map(mean).sort((a, b) => a - b)
+        if (!wanted.length) continue
+        const middle = wanted.length >> 1
+        const median = wanted.length % 2 ? wanted[middle]! : (wanted[middle - 1]! + wanted[middle]!) / 2
+        line.cycles.push(look.cycle)
+        line.values.push(place ? mean(wanted) : median)
     }
-    movers.sort((a, b) => b.drift - a.drift || a.layer - b.layer || a.head - b.head)
-    return { grid, movers, gone }
+    return line
 }
 
 /** Tokens as they are shown: the spaces and line breaks of byte-level vocabularies made visible. */

@@ -107,7 +107,7 @@ export function tradeSpec({ cumulative, knee }: Cycles): LineSpec {
             control && { ...control, dash: 'dashed' as const },
         ].filter((one) => one !== null),
         uprights,
-        domain: [Math.max(sparsity(known[0] ?? EMPTY) - 2, 0), (last ? sparsity(last) : 0) + 2],
+        domain: [sparsity(known[0] ?? EMPTY) - 2, (last ? sparsity(last) : 0) + 2],
         xLabel: '% of the heads removed',
         height: HEIGHT,
     }
