@@ -78,7 +78,7 @@ class Blob:
         """hash, dtype, shape, codec, data: compressed where that is worth it."""
         codes = _codes(self.dtype, self.raw)
         if codes is not None:
-            return self.hash, self.dtype, self.shape, "steps", zlib.compress(codes, 6)
+            return self.hash, self.dtype, self.shape, "steps", zlib.compress(codes, 1)
         sample = _sample(self.raw)
         if len(zlib.compress(sample, 1)) < _WORTH * len(sample):
             return self.hash, self.dtype, self.shape, "zlib", zlib.compress(self.raw, 1)
