@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from neural_plasticity import events as ev
-from neural_plasticity.heads import HeadState
+from neural_plasticity.heads import HeadId, HeadState
 from neural_plasticity.record import Run, open_run
+from neural_plasticity.record.history import head_states
 from neural_plasticity.render.figures.cycles import multi_cycle_process
 from neural_plasticity.views.cycles import cycles
 from neural_plasticity.views.happenings import recent
@@ -83,3 +84,12 @@ def test_the_figure_shows_them(run: Run) -> None:
     figure = multi_cycle_process(run)
     (panel,) = (axes for axes in figure.axes if any(text.get_text().startswith("Judged") for text in axes.texts))
     assert {line.get_gid() for line in panel.lines} >= {"knee", "back", "judged:inside", "judged:outside"}
+
+
+def test_heads_that_a_return_takes_back_are_absent_again() -> None:
+    born = ev.HeadsGrown(step=1, heads=(HeadId(0, 2),), origin="added")
+    back = ev.StateRestored(step=2, to_cycle=0, to_step=0, states=np.array([[1, 0]], np.int8))
+    later = ev.HeadsPruned(step=3, heads=(HeadId(0, 0),), strategy="random")
+    assert head_states((1, 2), [born, back, later], step=1).tolist() == [[1, 1, 3]]
+    assert head_states((1, 2), [born, back, later], step=2).tolist() == [[1, 0, -1]]
+    assert head_states((1, 2), [born, back, later], step=None).tolist() == [[0, 0, -1]]
