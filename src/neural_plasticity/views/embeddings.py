@@ -197,6 +197,44 @@ def _space(run: Snapshot, name: str, looks: list[_Look], most: int, said: list[s
     )
 
 
+@dataclass(frozen=True)
+class LayerPoints:
+    """The recorded vectors of one layer at every moment of the run's own model; all as the first has them."""
+
+    space: str
+    layer: str
+    moments: tuple[tuple[int, int], ...]  # cycle, step
+    vectors: tuple[Vectors, ...]
+    labels: tuple[str, ...]
+    groups: tuple[str, ...]
+
+
+def layer_points(run: Run, layer: int | None = None) -> LayerPoints | None:
+    """The vectors themselves, of the space with the most layers; of its deepest layer, unless ``layer`` says another.
+
+    None: no such points were recorded.
+    """
+    now = snapshot(run)
+    by_name = _looks(now)
+    if not by_name:
+        return None
+    name, looks = max(by_name.items(), key=lambda one: len({layer for look in one[1] for layer in look.layers}))
+    chosen = max((at for look in looks for at in look.layers), key=_depth) if layer is None else layer
+    first = looks[0].event
+    found: dict[tuple[int, int], Vectors] = {}
+    for look in looks:
+        if look.event.model == CONTROL or look.sides != looks[0].sides or chosen not in look.layers:
+            continue
+        for one in now.at([look.place.seq]):
+            assert isinstance(one.event, Embedding)
+            vectors = one.event.vectors if one.event.vectors.ndim == 3 else one.event.vectors[None]
+            found[look.place.cycle, look.place.step] = vectors[look.layers.index(chosen)]
+    if not found:
+        return None
+    kept = dict(list(found.items())[:: max(len(found) // _MOMENTS, 1)])
+    return LayerPoints(_named(name), layer_label(chosen), tuple(kept), tuple(kept.values()), first.labels, first.groups)
+
+
 def _named(name: str) -> str:
     return figures.shorten(figures.clean(name), 60)
 

@@ -139,7 +139,7 @@ def _plane(axes: Axes, space: Space, layer: int) -> None:
         for group in range(-1, len(space.group_names)):
             inside = space.groups == group
             if inside.any():
-                axes.scatter(start[inside, 0], start[inside, 1], s=7, **_look(group), alpha=0.55, linewidths=0)
+                axes.scatter(start[inside, 0], start[inside, 1], s=7, **group_look(group), alpha=0.55, linewidths=0)
     axes.margins(0.1)
     for one in movers:
         trail = points[:, one.point]
@@ -159,7 +159,8 @@ def _plane(axes: Axes, space: Space, layer: int) -> None:
         spine.set_color(FAINT)
 
 
-def _look(group: int) -> dict[str, Any]:
+def group_look(group: int) -> dict[str, Any]:
+    """Colour and marker of a group of points; −1: of none."""
     if group < 0:
         return {"color": MUTED, "marker": "o"}
     return {"color": _GROUPS[group % len(_GROUPS)], "marker": _MARKERS[group % len(_MARKERS)]}
@@ -171,10 +172,16 @@ def _legend(sheet: Sheet, space: Space) -> None:
     if named:
         (axes,) = sheet.row(0.3, above=0.34, left=0.6)
         axes.set_axis_off()
-        handles = [axes.scatter([], [], s=12, **_look(place), label=printable(figures.shorten(f" {name}", 27)))
-                   for place, name in enumerate(named)]  # fmt: skip
-        _legend_in(axes, handles, "", columns=4)
+        legend_in(axes, named)
     _words(sheet, text)
+
+
+def legend_in(axes: Axes, names: Sequence[str]) -> None:
+    """A legend of groups that fills ``axes``; as many as there are colours."""
+    shown = names[: len(_GROUPS)]
+    handles = [axes.scatter([], [], s=12, **group_look(place), label=printable(figures.shorten(f" {name}", 27)))
+               for place, name in enumerate(shown)]  # fmt: skip
+    _legend_in(axes, handles, "", columns=4)
 
 
 def _legend_in(axes: Axes, handles: Sequence[Any], title: str, columns: int = 6) -> None:
