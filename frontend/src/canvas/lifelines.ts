@@ -136,7 +136,13 @@ export function uprights(heads: Heads, boundaries: { step: number; cycle: number
         dashed: false,
         label: '',
     }))
-    return [...cycles, ...decisions]
+    const returns = heads.restored.map((one) => ({
+        step: one.step,
+        colour: MARKS.restored ?? '',
+        dashed: false,
+        label: '',
+    }))
+    return [...cycles, ...decisions, ...returns]
 }
 
 /** Round steps for an axis. */
@@ -164,7 +170,7 @@ export function table(heads: Heads, rows: Row[], first: number): (string | numbe
                 stateWord(span.state),
                 span.first,
                 span.end,
-                span.decision?.strategy ?? '',
+                span.decision?.strategy ?? (span.restored ? 'returned' : ''),
                 span.reason,
             ])
     return out

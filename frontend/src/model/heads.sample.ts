@@ -27,6 +27,7 @@ export function decision(kind: HeadDecision['kind'], step: number, heads: number
 /** 1 layer × 3 heads: head 1 goes at 10 and comes back at 20; head 2 is added at 20. */
 export const HEADS: Heads = {
     shape: [1, 3],
+    restored: [],
     criteria: [
         {
             name: 'gradient',
@@ -55,6 +56,7 @@ export const HEADS: Heads = {
 }
 export const EMPTY: Heads = {
     shape: [0, 0],
+    restored: [],
     criteria: [],
     states: {
         steps: { data: new Int32Array(), shape: [0] },

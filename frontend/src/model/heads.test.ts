@@ -65,6 +65,31 @@ describe('a life', () => {
     it('may begin absent', () => {
         expect(h.lifeOf(HEADS, 0, 2, 0).map((span) => span.state)).toEqual([ABSENT, ADDED])
     })
+    it('goes back with the run, and later lives count on from there', () => {
+        const states = {
+            steps: { data: Int32Array.from([0, 10, 20, 30]), shape: [4] },
+            cycles: { data: Int32Array.from([0, 1, 1, 2]), shape: [4] },
+            grids: {
+                data: Int8Array.from([...HEADS.states.grids.data, 1, PRUNED, ABSENT]),
+                shape: [4, 1, 3],
+            },
+        }
+        const restored = [{ step: 30, cycle: 2, to_cycle: 1, to_step: 10, reason: 'too far' }]
+        const heads = { ...HEADS, states, restored }
+        const life = h.lifeOf(heads, 0, 1, 0)
+        expect(life.map((span) => [span.state, span.first])).toEqual([
+            [ACTIVE, 0],
+            [PRUNED, 10],
+            [REGROWN, 20],
+            [PRUNED, 30],
+        ])
+        expect(life[2]!.end).toBe(30)
+        expect(life[3]!.reason).toBe('too far')
+        expect([5, 15, 25, 35].map((step) => h.incarnationAt(life, step))).toEqual([1, 1, 2, 1])
+        expect(h.lifeOf(heads, 0, 2, 0).at(-1)).toMatchObject({ state: ABSENT, first: 30 })
+        expect(h.lifeOf(heads, 0, 0, 0)).toHaveLength(1)
+        expect(h.headName(0, 1, 2)).toBe('L0H1#2')
+    })
     it('has several decisions at one step', () => {
         expect(h.lastDecisions(HEADS, 25).map((one) => one.kind)).toEqual(['regrown', 'added'])
         expect(h.lastDecisions(HEADS, 5)).toEqual([])

@@ -9,6 +9,7 @@ import {
     type Criterion,
     type HeadDecision,
     type Heads,
+    type Returned,
 } from './types'
 
 export type Grid = ArrayLike<number>
@@ -17,7 +18,8 @@ export interface Place {
     head: number
 }
 
-export const headName = (layer: number, head: number): string => `L${layer}H${head}`
+export const headName = (layer: number, head: number, incarnation = 1): string =>
+    `L${layer}H${head}${incarnation > 1 ? `#${incarnation}` : ''}`
 export const STATE_WORDS: Record<number, string> = {
     [ABSENT]: 'absent',
     [PRUNED]: 'pruned',
@@ -136,9 +138,12 @@ export interface LifeSpan {
     first: number
     /** Step at which it ended; null while it lasts. */
     end: number | null
-    /** The decision that began it; null for the start of the run. */
+    /** The decision that began it; null for the start of the run, and for a return to an earlier state. */
     decision: HeadDecision | null
+    restored: Returned | null
     reason: string
+    /** Which of its lives this is of: 1, and one more each time it came back. */
+    incarnation: number
 }
 
 export const reasonOf = (decision: HeadDecision, layer: number, head: number): string =>
@@ -161,25 +166,63 @@ export function headsOf(decision: HeadDecision): Place[] {
 
 const BECOMES: Record<HeadDecision['kind'], number> = { pruned: PRUNED, regrown: REGROWN, added: ADDED }
 
-/** What happened to one head, in order: how it began, and each decision that concerned it. */
+/** What happened to one head, in order: how it began, each decision that concerned it, and each return that moved it. */
 export function lifeOf(heads: Heads, layer: number, head: number, first: number): LifeSpan[] {
-    const spans: LifeSpan[] = []
-    const start = stateGrid(heads, 0)[layer * heads.shape[1] + head] ?? ABSENT
+    const at = layer * heads.shape[1] + head
     const begun = heads.states.steps.data[0] ?? first
-    spans.push({ state: start, first: Math.min(begun, first), end: null, decision: null, reason: '' })
+    const spans: LifeSpan[] = [
+        {
+            state: stateGrid(heads, 0)[at] ?? ABSENT,
+            first: Math.min(begun, first),
+            end: null,
+            decision: null,
+            restored: null,
+            reason: '',
+            incarnation: 1,
+        },
+    ]
+    const begin = (span: Omit<LifeSpan, 'end'>): void => {
+        spans.at(-1)!.end = span.first
+        spans.push({ ...span, end: null })
+    }
+    const returns = [...heads.restored]
+    const returnsBefore = (step: number): void => {
+        while (returns.length && returns[0]!.step < step) {
+            const restored = returns.shift()!
+            const state = statesAt(heads, restored.step)[at] ?? ABSENT
+            const then = spans.findLast((one) => one.first <= restored.to_step) ?? spans[0]!
+            const { incarnation } = then
+            if (state !== spans.at(-1)!.state)
+                begin({
+                    state,
+                    first: restored.step,
+                    decision: null,
+                    restored,
+                    reason: restored.reason,
+                    incarnation,
+                })
+        }
+    }
     for (const decision of heads.decisions) {
         if (!concerns(decision, layer, head)) continue
-        spans.at(-1)!.end = decision.step
-        spans.push({
+        returnsBefore(decision.step)
+        const back = decision.kind === 'regrown' ? 1 : 0
+        begin({
             state: BECOMES[decision.kind],
             first: decision.step,
-            end: null,
             decision,
+            restored: null,
             reason: reasonOf(decision, layer, head),
+            incarnation: spans.at(-1)!.incarnation + back,
         })
     }
+    returnsBefore(Infinity)
     return spans
 }
+
+/** Which of its lives a head is in at a step. */
+export const incarnationAt = (life: LifeSpan[], step: number): number =>
+    life.findLast((one) => one.first <= step)?.incarnation ?? 1
 
 /** The decisions at the last step at or before `step` at which there were any. */
 export function lastDecisions(heads: Heads, step: number): HeadDecision[] {
@@ -222,6 +265,7 @@ export function stops(
     const found = new Set([first, last])
     for (const span of spans) found.add(span.first_step)
     for (const one of heads?.decisions ?? []) found.add(one.step)
+    for (const one of heads?.restored ?? []) found.add(one.step)
     return [...found].filter((step) => step >= first && step <= last).sort((a, b) => a - b)
 }
 export function stopAfter(list: number[], step: number): number {

@@ -1,5 +1,5 @@
 /** What the page shows: the sections of a document, field by field as the Python view models have them. */
-import type { AttentionEvolution, Cycles, Embeddings, Growth } from './types-evolution'
+import type { AttentionEvolution, Cycles, Embeddings, Growth, Returned } from './types-evolution'
 
 export type * from './types-evolution'
 
@@ -158,6 +158,7 @@ export interface Heads {
     criteria: Criterion[]
     states: { steps: Integers; cycles: Integers; grids: Packed<Int8Array> } // grids (m, layers, heads) of HeadState
     decisions: HeadDecision[]
+    restored: Returned[]
     thinned: string | null
 }
 export const ABSENT = -1

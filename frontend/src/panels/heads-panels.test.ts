@@ -87,7 +87,7 @@ describe('the drawer', () => {
         expect(chapters(HEADS, life, 0, 1).map((one) => one.title)).toEqual([
             'Active from the start',
             'Pruned by gradient, cycle 1',
-            'Grown back by gradient, cycle 1',
+            'Grown back by gradient, cycle 1, as L0H1#2',
         ])
     })
     it('says why a head went', () => {

@@ -74,16 +74,25 @@ export function factsOf(decision: HeadDecision, at: number): string[] {
 export function chapters(heads: Heads, life: LifeSpan[], layer: number, head: number): Chapter[] {
     const at = layer * heads.shape[1] + head
     return life
-        .filter((span) => span.decision || span.state !== ABSENT)
+        .filter((span) => span.decision || span.restored || span.state !== ABSENT)
         .map((span) => {
-            const decision = span.decision
+            const { decision, restored } = span
+            if (restored)
+                return {
+                    state: span.state,
+                    step: span.first,
+                    title: `${upper(stateNow(span.state))}: the run returned to ${stateOfCycle(restored.to_cycle)}`,
+                    reason: span.reason,
+                    facts: [],
+                    repeats: false,
+                }
             const cycle = decision?.cycle ? `, cycle ${decision.cycle}` : ''
             const by = decision?.strategy ? ` by ${decision.strategy}` : ''
             return {
                 state: span.state,
                 step: span.first,
                 title: decision
-                    ? `${VERBS[decision.kind]}${by}${cycle}`
+                    ? `${VERBS[decision.kind]}${by}${cycle}${lifeName(span, layer, head)}`
                     : span.state === PRUNED
                       ? 'Pruned when the record begins'
                       : 'Active from the start',
@@ -94,10 +103,20 @@ export function chapters(heads: Heads, life: LifeSpan[], layer: number, head: nu
         })
 }
 
+const upper = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1)
+const stateNow = (state: number): string =>
+    state === PRUNED ? 'pruned again' : state === ABSENT ? 'not there' : 'active again'
+const stateOfCycle = (cycle: number): string => (cycle ? `the end of cycle ${cycle}` : 'before any pruning')
+/** A later life has a name of its own. */
+const lifeName = (span: LifeSpan, layer: number, head: number): string =>
+    span.decision?.kind === 'regrown' ? `, as ${headName(layer, head, span.incarnation)}` : ''
+
 /** The state at a step, and how long it has been so. */
 export function stateSentence(life: LifeSpan[], step: number): string {
     const span = life.findLast((one) => one.first <= step) ?? life[0]
-    if (!span || span.state === ABSENT) return 'does not exist yet'
+    if (!span || (span.state === ABSENT && !span.restored)) return 'does not exist yet'
+    if (span.restored)
+        return `${stateNow(span.state)} since step ${whole(span.first)}, when the run returned to ${stateOfCycle(span.restored.to_cycle)}`
     if (!span.decision) return span.state === PRUNED ? 'pruned' : 'active, never pruned so far'
     const since = `since step ${whole(span.first)}`
     return span.state === PRUNED ? `pruned ${since}` : `active, ${stateWord(span.state)} ${since}`

@@ -18,6 +18,7 @@ from neural_plasticity.record.snapshot import Place, Snapshot, snapshot
 from neural_plasticity.views import figures
 from neural_plasticity.views.analysis import criterion_order, label_of, unit_of
 from neural_plasticity.views.heads_at import changed, fitted
+from neural_plasticity.views.judging import Returned, returns
 from neural_plasticity.views.scores import as_known
 from neural_plasticity.views.story import decision_title
 
@@ -76,12 +77,13 @@ class HeadsDecision:
 
 @dataclass(frozen=True)
 class HeadsHistory:
-    """All of it; ``thinned`` says what was left out, None: nothing."""
+    """All of it; ``restored``: returns to an earlier state. ``thinned`` says what was left out, None: nothing."""
 
     shape: tuple[int, int]
     criteria: tuple[CriterionHistory, ...]
     states: States
     decisions: tuple[HeadsDecision, ...]
+    restored: tuple[Returned, ...] = ()
     thinned: str | None = None
 
 
@@ -103,7 +105,12 @@ def heads_history(run: Run, most_scores: int = SCORES) -> HeadsHistory:
     decisions, some_grids = _decisions(decided, shape)
     notes = [said, some_states, some_grids]
     return HeadsHistory(
-        (shape[0], shape[1]), criteria, states, decisions, " ".join(note for note in notes if note) or None
+        (shape[0], shape[1]),
+        criteria,
+        states,
+        decisions,
+        returns(now),
+        " ".join(note for note in notes if note) or None,
     )
 
 

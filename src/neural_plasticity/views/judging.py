@@ -55,10 +55,16 @@ def judgements(run: Run) -> tuple[Judgement, ...]:
     )  # fmt: skip
 
 
+def returns(run: Run) -> tuple[Returned, ...]:
+    """Every return to an earlier state, in order."""
+    return tuple(
+        Returned(one.step, one.cycle, one.to_cycle, one.to_step, figures.clean(one.reason))
+        for one in run.events(StateRestored)
+        if isinstance(one, StateRestored)
+    )
+
+
 def returned(run: Run) -> Returned | None:
     """The last return to an earlier state; None without one."""
-    found = [event for event in run.events(StateRestored) if isinstance(event, StateRestored)]
-    if not found:
-        return None
-    last = found[-1]
-    return Returned(last.step, last.cycle, last.to_cycle, last.to_step, figures.clean(last.reason))
+    found = returns(run)
+    return found[-1] if found else None
