@@ -74,6 +74,8 @@ class Board:
     _said: float = -math.inf
 
     def __post_init__(self) -> None:
+        if not self.console.is_terminal:
+            self.console.width = max(self.console.width, PLAIN_WIDTH)  # nobody's window, nothing to squeeze into
         self._began = self.clock()
 
     def __enter__(self) -> Board:

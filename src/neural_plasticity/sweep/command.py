@@ -13,7 +13,7 @@ from neural_plasticity.render.page.comparison import FEWEST, MOST, PAGE_NAME, wr
 from neural_plasticity.render.page.live.process import ServerProcess
 from neural_plasticity.render.page.live.server import check_installed
 from neural_plasticity.sweep.backends import Backend, LocalBackend, default_jobs
-from neural_plasticity.sweep.board import PLAIN_WIDTH, Board, summary_table
+from neural_plasticity.sweep.board import Board, summary_table
 from neural_plasticity.sweep.cells import seeds_of
 from neural_plasticity.sweep.options import SweepOptions, Ways
 from neural_plasticity.sweep.plan import CELLS, LOGS, Plan, checked_plan, claim
@@ -103,8 +103,7 @@ def _closing(runner: Runner, interrupted: bool) -> int:
     print_ = board.console.print
     print_()
     if any(one["seeds"] for one in means):
-        width = board.console.width if board.console.is_terminal else PLAIN_WIDTH
-        print_(summary_table(means, width), width=width, crop=False)
+        print_(summary_table(means, board.console.width))
         print_(Text(_measured_on(means), style="dim"), soft_wrap=True)
         print_()
     for line in failures(result):

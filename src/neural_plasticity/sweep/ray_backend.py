@@ -6,10 +6,11 @@ import logging
 import os
 import signal
 import subprocess
+import time
 from typing import Any
 
 from neural_plasticity.errors import ConfigError
-from neural_plasticity.sweep.backends import Outcome
+from neural_plasticity.sweep.backends import POLL_SECONDS, Outcome
 from neural_plasticity.sweep.tasks import Task, launch
 
 GET_RAY = "pip install 'neural-plasticity[ray]'"
@@ -97,7 +98,10 @@ def supervised(line: str, threads: int) -> int:
     """On the cluster's side: the worker's exit code. Cancelled, the worker is asked to stop and waited for."""
     process = launch(Task.from_line(line), threads)
     try:
-        return process.wait()
+        # Ray's interrupt is no signal: it does not end a wait, and comes when Python next runs.
+        while (code := process.poll()) is None:
+            time.sleep(POLL_SECONDS)
+        return code
     except KeyboardInterrupt:
         process.send_signal(signal.SIGINT)
         try:

@@ -97,7 +97,10 @@ class Runner:
                 self.board.say("stopping: what runs ends at a point it can go on from (Ctrl-C again ends it at once)")
                 self.backend.stop()
             self._look()
-        self.result.interrupted = interrupts.requested
+        self.result.interrupted = interrupts.requested and self._left() > 0
+
+    def _left(self) -> int:
+        return len(self.plan.cells) - len(self.result.finished) - len(self.result.failed)
 
     def _start_next(self) -> bool:
         ready = next((task for task in self._waiting if task.name not in self._needs), None)
@@ -174,7 +177,7 @@ class Runner:
 
     def _seen(self, task: Task, seconds: float) -> Running:
         found = standing(Path(task.directory))
-        if found.state != "unfinished":
+        if found.state != "unfinished" or found.last_event < time.time() - seconds:  # of an earlier try
             return Running(self._label(task), seconds)
         return Running(self._label(task), seconds, found.phase, found.cycle, found.run_fraction)
 

@@ -25,7 +25,7 @@ class Standing:
     phase: str = ""
     cycle: int = 0
     run_fraction: float | None = None
-    seconds_left: float | None = None
+    last_event: float = 0.0  # unix seconds
     config: Mapping[str, Any] | None = None
 
 
@@ -42,7 +42,7 @@ def standing(directory: Path) -> Standing:
     if summary.state in ("finished", "failed"):
         state = "finished" if summary.state == "finished" else "failed"
     return Standing(
-        state, summary.reason, summary.phase, summary.cycle, summary.run_fraction, summary.seconds_left, config
+        state, summary.reason, summary.phase, summary.cycle, summary.run_fraction, summary.last_event, config
     )
 
 

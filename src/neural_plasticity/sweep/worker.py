@@ -33,6 +33,7 @@ LOCK_SECONDS = 60.0
 
 def main() -> int:
     """Work on the task that standard input names; returns the exit code of a run: 0, 2 or 130."""
+    _listen()
     try:
         task = Task.from_line(sys.stdin.readline())
         threading.Thread(target=_stop_with_parent, name="parent", daemon=True).start()
@@ -43,6 +44,13 @@ def main() -> int:
     except KeyboardInterrupt:  # while opening: a run in progress ends in its own way
         print("plasticity: interrupted", file=sys.stderr)  # noqa: T201
         return 130
+
+
+def _listen() -> None:
+    """Take signals as a program from a shell does: whoever started this one may have blocked or ignored them."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
 
 
 def _stop_with_parent() -> None:
