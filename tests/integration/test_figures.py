@@ -204,7 +204,7 @@ def test_one_cycle_has_no_multi_cycle_figure_unless_asked(runs: dict[str, Run], 
     assert set(names_for(runs["looked at"])) == set(FIGURES)
     looks = {"attention_evolution", "embeddings"}
     assert set(names_for(runs["five cycles"])) == set(FIGURES) - looks
-    without = set(FIGURES) - looks - {"multi_cycle_process"}
+    without = set(FIGURES) - looks - {"multi_cycle_process", "growth"}
     assert {path.stem for path in save_figures(runs["one event"], tmp_path)} == without
     assert set(names_for(runs["one cycle"])) == without
     (asked,) = save_figures(runs["one cycle"], tmp_path, ["multi_cycle_process"])

@@ -17,13 +17,14 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from neural_plasticity.errors import InputError
-from neural_plasticity.events import AttentionMaps, Embedding
+from neural_plasticity.events import AttentionMaps, Embedding, HeadsGrown
 from neural_plasticity.record import Run
 from neural_plasticity.record.snapshot import snapshot
 from neural_plasticity.render.figures.cycles import multi_cycle_process
 from neural_plasticity.render.figures.embeddings import embeddings_figure
 from neural_plasticity.render.figures.evaluation import attention_figure, evaluation_figure
 from neural_plasticity.render.figures.evolution import attention_evolution_figure
+from neural_plasticity.render.figures.growth import growth_figure
 from neural_plasticity.render.figures.heads import analysis_figure, pruning_figure
 from neural_plasticity.render.figures.metrics import metrics_figure
 from neural_plasticity.render.figures.process import complete_process
@@ -45,6 +46,7 @@ FIGURES: Mapping[str, Callable[[Run], Figure]] = MappingProxyType(
         "evaluation": evaluation_figure,
         "attention": attention_figure,
         "attention_evolution": attention_evolution_figure,
+        "growth": growth_figure,
         "embeddings": embeddings_figure,
     }
 )
@@ -66,14 +68,15 @@ def draw(run: Run, name: str) -> Figure:
 def names_for(run: Run) -> tuple[str, ...]:
     """The figures that this run has something to say in.
 
-    The multi-cycle one from two cycles on, evolution where something was looked at more than once, and embeddings where
-    there are some.
+    The multi-cycle one from two cycles on, evolution where something was looked at more than once, growth where it was
+    considered, and embeddings where there are some.
     """
     now = snapshot(run)
     looks = {(place.cycle, place.step) for place in now.places(AttentionMaps)}
     without = {
         "multi_cycle_process": len(cycle_numbers(now.decisions(), now.phases())) < 2,
         "attention_evolution": len(looks) < 2,
+        "growth": not now.places(HeadsGrown),
         "embeddings": not now.places(Embedding),
     }
     return tuple(name for name in FIGURES if not without.get(name))
