@@ -257,6 +257,11 @@ class RunConfig:
                 f"--growth_ramp_steps {self.steps_of_ramp}: the growth phase has {self.steps_of_growth} steps "
                 "(--growth_steps), and the gate has to be all the way up at its end."
             )
+        if self.growth and self.prune_unit == "kv_group":
+            raise ConfigError(
+                "--growth with --prune_unit kv_group: heads come back one by one, and one alone would bring its "
+                "group's whole key/value head back; give --prune_unit head."
+            )
         if self.growth and self.cycle_count < 2:
             raise ConfigError(
                 "--growth with one cycle: nothing could come back, since no head returns in the cycle that pruned it; "

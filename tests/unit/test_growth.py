@@ -162,6 +162,7 @@ def test_the_weakest_are_looked_for_among_those_of_least_importance() -> None:
     ("options", "said"),
     [
         ({"growth": True, "cycles": 1}, "--growth with one cycle: nothing could come back"),
+        ({"growth": True, "cycles": 2, "prune_unit": "kv_group"}, "--growth with --prune_unit kv_group: heads come"),
         ({"growth_budget": 0.5}, "--growth_budget 0.5: does nothing without --growth"),
         ({"growth_steps": 5}, "--growth_steps 5: does nothing without"),
         ({"growth_ramp_steps": 5}, "--growth_ramp_steps 5: does nothing without"),
