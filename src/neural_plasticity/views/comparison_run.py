@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from neural_plasticity.errors import RecordError
 from neural_plasticity.events import Evaluation
 from neural_plasticity.heads import StateGrid
 from neural_plasticity.record import Run, RunSummary
@@ -103,7 +104,9 @@ def digest(run: Run, path: str = "", most: int = 2_000) -> Digest:
         RecordError: the run has not begun, or its record cannot be read.
     """
     now = snapshot(run)
-    summary = now.summary()  # refuses a run that has not begun
+    summary = now.summary()
+    if now.started is None:
+        raise RecordError(f"{run.path}: the run has not begun yet; there is nothing to compare.")
     curves = tuple(run_curves(now, most))
     points = _points(now)
     states = heads_history(now, 0).states
