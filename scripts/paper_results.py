@@ -193,9 +193,9 @@ def draw_tuned(path: Path, rows: list[Row], warning: str) -> Path:
             shift = 0.14 * (place - (len(names) - 1) / 2)
             _points(axes, [arms.index(row["arm"]) + shift for row in line], line, "ratio_to_control", name, "")
         axes.axhline(1, color="#6B6B6B", linewidth=0.8)
-        axes.set_xticks(range(len(arms)), arms)
+        axes.set_xticks(range(len(arms)), ["iterative\nwith growth" if arm == "growth" else arm for arm in arms])
         axes.set_xlim(-0.5, len(arms) - 0.5)
-        axes.set_title(f"{share:.0%} of the heads removed", fontsize=PANEL, loc="left")
+        axes.set_title(f"{share:.0%} of the heads to go", fontsize=PANEL, loc="left")
     panels[0].set_ylabel("perplexity / equally trained control (log)", fontsize=LABEL)
     return _save(figure, panels[0], path, warning)
 
@@ -237,11 +237,21 @@ def _points(axes: Any, places: Iterable[float], rows: Sequence[Row], key: str, n
     )
 
 
+def _ticks(low: float, high: float) -> list[float]:
+    """Round values between ``low`` and ``high`` whose labels keep off each other on a log axis; 1 before any other."""
+    kept: list[float] = []
+    for tick in (1, 10, 100, 2, 5, 20, 50, 300, 1.5, 3, 0.5, 1.2, 0.8, 1.1, 0.9, 1.05, 0.95):
+        apart = all(abs(math.log(tick / other)) > math.log(high / low) / 14 for other in kept)
+        if low <= tick <= high and apart:
+            kept.append(tick)
+    return sorted(kept)
+
+
 def _save(figure: Figure, legend_of: Any, path: Path, warning: str) -> Path:
     for axes in figure.axes:
         axes.set_yscale("log")
         low, high = axes.get_ylim()
-        ticks = [t for t in (0.9, 0.95, 1, 1.05, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100, 300) if low <= t <= high]
+        ticks = _ticks(low, high)
         axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
         axes.minorticks_off()
         axes.grid(axis="y", color="#E6E6E6", linewidth=0.6)
