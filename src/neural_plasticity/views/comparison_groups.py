@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neural_plasticity.views.comparison_run import RunLine
+from neural_plasticity.views.comparison_run import TEST, RunLine
 from neural_plasticity.views.comparison_settings import ENVIRONMENT, SEED, SettingsView
 from neural_plasticity.views.cycles import Measured
 
@@ -64,7 +64,7 @@ def groups_of(lines: Sequence[RunLine], settings: SettingsView) -> Groups:
 def _group(lines: Sequence[RunLine], runs: Sequence[int], values: tuple[str, ...]) -> Group:
     own = [lines[place] for place in runs]
     splits = {line.outcome.split for line in own if line.outcome is not None}
-    split = "test" if "test" in splits else next(iter(splits), "")
+    split = TEST if TEST in splits else next(iter(splits), "")
     counted = [line for line in own if line.outcome is not None and line.outcome.split == split]
 
     def over(value: Callable[[RunLine], float | None], log: bool = False) -> Measured | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +26,11 @@ from neural_plasticity.views.comparison_parts import (
 from neural_plasticity.views.comparison_settings import SEED, Settings, run_settings
 from neural_plasticity.views.cycles import Cycle, Measured, cycles
 from neural_plasticity.views.heads_history import heads_history
+from neural_plasticity.views.judging import Judgement
 from neural_plasticity.views.overview import planned_cycles
 from neural_plasticity.views.results import number
 
+TEST, VALIDATION = "test", "validation"
 _LARGEST_LOSS = 700.0  # exp overflows a little above
 
 
@@ -152,7 +154,7 @@ def _line(run: Snapshot, summary: RunSummary, points: tuple[Point, ...], path: s
         pruned=summary.heads_pruned,
         present=summary.heads_present,
         baseline=_figure(evaluations, "baseline"),
-        outcome=points[-1] if points and points[-1].cycle else None,
+        outcome=_outcome(points),
         control=_figure(evaluations, "control"),
         prefill_speedup=number(last, "prefill_speedup"),
         decode_speedup=number(last, "decode_speedup"),
@@ -190,11 +192,16 @@ def _measured(of: Any, key: str) -> Measured | None:
 def _points(run: Snapshot) -> tuple[Point, ...]:
     """The baseline where it was evaluated, then each cycle: as evaluated on test text, else as validation text says."""
     listed = cycles(run)
+    judged = {one.cycle: one for one in listed.judged}
     first = listed.cycles[0].loss_before if listed.cycles else None
     tested = {one.cycle: one for one in run.evaluations() if _measured(one.results.get("pruned") or {}, "perplexity")}
-    found = [Point(0, 0.0, "test", listed.baseline, Measured(1.0))] if listed.baseline is not None else []
+    found = [Point(0, 0.0, TEST, listed.baseline, Measured(1.0))] if listed.baseline is not None else []
     for cycle in listed.cycles:
-        point = _tested(tested[cycle.cycle], cycle) if cycle.cycle in tested else _validated(cycle, first)
+        point = (
+            _tested(tested[cycle.cycle], cycle)
+            if cycle.cycle in tested
+            else _validated(cycle, first, judged.get(cycle.cycle))
+        )
         found += [point] if point is not None else []
     return tuple(found)
 
@@ -208,18 +215,34 @@ def _tested(event: Evaluation, cycle: Cycle) -> Point | None:
     return Point(
         cycle.cycle,
         cycle.sparsity if said is None else said,
-        "test",
+        TEST,
         perplexity,
         _as_ratio(_measured(comparison, "loss_difference")),
         _as_ratio(_measured(comparison, "loss_difference_to_control")),
     )
 
 
-def _validated(cycle: Cycle, first: float | None) -> Point | None:
-    if cycle.loss_after is None:
+def _validated(cycle: Cycle, first: float | None, judged: Judgement | None) -> Point | None:
+    """``first``: the loss before any pruning."""
+    if judged is None and cycle.loss_after is None:
         return None
-    ratio = None if first is None else Measured(_exp(cycle.loss_after - first))
-    return Point(cycle.cycle, cycle.sparsity, "validation", Measured(_exp(cycle.loss_after)), ratio)
+    loss = cycle.loss_after
+    to_baseline = None if first is None or loss is None else Measured(_exp(loss - first))
+    if judged is not None:  # held against the control on the same sequences
+        to_control = _as_ratio(Measured(judged.log_ratio, judged.log_ratio_low, judged.log_ratio_high))
+        return Point(cycle.cycle, judged.sparsity, VALIDATION, Measured(judged.perplexity), to_baseline, to_control)
+    return Point(cycle.cycle, cycle.sparsity, VALIDATION, Measured(_exp(loss or 0.0)), to_baseline)
+
+
+def _outcome(points: Sequence[Point]) -> Point | None:
+    """The last cycle; of a run that finds its own number of cycles, the state that it went back to and was tested in.
+
+    Such a run judges every cycle against the control on validation text, and tests nothing but that state.
+    """
+    pruned = [point for point in points if point.cycle]
+    tested = [point for point in pruned if point.split == TEST]
+    judged = bool(tested) and any(point.to_control for point in pruned if point.split == VALIDATION)
+    return tested[-1] if judged else pruned[-1] if pruned else None
 
 
 def _as_ratio(loss: Measured | None) -> Measured | None:
