@@ -110,10 +110,10 @@ def _end_the_cycles(x: Experiment) -> None:
 def _no_further(x: Experiment) -> str | None:
     """Why there is no cycle after one that was inside; None: there is."""
     cycle = x.clock.cycle
-    if cycle == x.config.cycle_count:
-        return f"cycle {cycle} was inside the budget, and --max_cycles {cycle} is reached; {_heads_off(x)}"
     if not can_prune(x):
         return f"cycle {cycle} was inside the budget, and no further head may go; {_heads_off(x)}"
+    if cycle == max(stage.cycle for stage in x.plan):
+        return f"cycle {cycle} was inside the budget, and --max_cycles {cycle} is reached; {_heads_off(x)}"
     return None
 
 

@@ -220,8 +220,11 @@ def open_experiment(config: RunConfig) -> Experiment:
 
 
 def _most_cycles(config: RunConfig, heads: Heads) -> int:
-    """The cycles of the plan; with ``--cycles auto`` those until no head may go any more, if none comes back."""
-    if not config.auto or config.grows:
+    """The cycles of the plan; with ``--cycles auto`` those until no head may go any more, where that is known.
+
+    It is not where heads come back, where whole groups go, or where a strategy of the user's own says how many go.
+    """
+    if not config.auto or config.grows or config.prune_unit != "head" or ":" in config.pruning_strategy:
         return config.cycle_count
     return possible_cycles(
         config.levels,
