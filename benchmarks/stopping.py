@@ -165,7 +165,7 @@ def main() -> int:
           f"{time.perf_counter() - began:.0f} s")  # fmt: skip
     if not quick:
         with RESULTS.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(asdict(rows[0])))
+            writer = csv.DictWriter(file, list(asdict(rows[0])), lineterminator="\n")
             writer.writeheader()
             writer.writerows(
                 {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(r).items()} for r in rows
