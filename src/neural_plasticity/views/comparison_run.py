@@ -26,7 +26,7 @@ from neural_plasticity.views.comparison_parts import (
 from neural_plasticity.views.comparison_settings import SEED, Settings, run_settings
 from neural_plasticity.views.cycles import Cycle, Measured, cycles
 from neural_plasticity.views.heads_history import heads_history
-from neural_plasticity.views.judging import Judgement
+from neural_plasticity.views.judging import Judgement, Returned, returns
 from neural_plasticity.views.overview import planned_cycles
 from neural_plasticity.views.results import number
 
@@ -154,7 +154,7 @@ def _line(run: Snapshot, summary: RunSummary, points: tuple[Point, ...], path: s
         pruned=summary.heads_pruned,
         present=summary.heads_present,
         baseline=_figure(evaluations, "baseline"),
-        outcome=_outcome(points),
+        outcome=_outcome(points, returns(run)),
         control=_figure(evaluations, "control"),
         prefill_speedup=number(last, "prefill_speedup"),
         decode_speedup=number(last, "decode_speedup"),
@@ -234,15 +234,10 @@ def _validated(cycle: Cycle, first: float | None, judged: Judgement | None) -> P
     return Point(cycle.cycle, cycle.sparsity, VALIDATION, Measured(_exp(loss or 0.0)), to_baseline)
 
 
-def _outcome(points: Sequence[Point]) -> Point | None:
-    """The last cycle; of a run that finds its own number of cycles, the state that it went back to and was tested in.
-
-    Such a run judges every cycle against the control on validation text, and tests nothing but that state.
-    """
-    pruned = [point for point in points if point.cycle]
-    tested = [point for point in pruned if point.split == TEST]
-    judged = bool(tested) and any(point.to_control for point in pruned if point.split == VALIDATION)
-    return tested[-1] if judged else pruned[-1] if pruned else None
+def _outcome(points: Sequence[Point], went_back: Sequence[Returned]) -> Point | None:
+    """The last cycle, or the one that the run went back to; None where that is before any pruning."""
+    last = went_back[-1].to_cycle if went_back else max((point.cycle for point in points), default=0)
+    return next((point for point in points if point.cycle == last and last), None)
 
 
 def _as_ratio(loss: Measured | None) -> Measured | None:
