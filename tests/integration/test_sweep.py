@@ -19,6 +19,7 @@ from neural_plasticity.cli import main
 from neural_plasticity.config import RunConfig
 from neural_plasticity.errors import ConfigError, RecordError
 from neural_plasticity.record import open_run
+from neural_plasticity.record.fork import fork_record
 from neural_plasticity.session import start_run
 from neural_plasticity.sweep import command
 from neural_plasticity.sweep.board import Board
@@ -118,20 +119,28 @@ def test_a_shared_beginning_changes_nothing_and_what_is_done_stays_done(
 
 
 def test_a_beginning_is_the_same_whatever_comes_after_it(base: RunConfig, tmp_path: Path) -> None:
+    one = replace(base, prune_unit="kv_group")
     other = replace(
-        base, cycles=3, prune_unit="kv_group", min_heads_per_layer=0, fine_tuning_steps=9, growth=True,
+        base, cycles=3, min_heads_per_layer=0, fine_tuning_steps=9, growth=True,
         growth_budget=0.7, growth_steps=2, growth_ramp_steps=1, control=False,
     )  # fmt: skip
-    changed = {name for name in vars(base) if getattr(base, name) != getattr(other, name)}
+    changed = {name for name in vars(one) if getattr(one, name) != getattr(other, name)}
     assert changed | {"pruning_strategy", "pruning_level"} == set(AFTER_THE_BASELINE)
     histories = []
-    for cells, config in ((product("gradient", "0.25", "0"), base), (product("ablation", "0.1", "0"), other)):
+    for cells, config in ((product("gradient", "0.25", "0"), one), (product("ablation", "0.1", "0"), other)):
         plan = Plan(tmp_path / cells[0].name, cells, config.checked())
         name = plan.beginning(cells[0])
         assert perform(plan.beginning_task(name)) == 0
         histories.append(history(plan.beginning_dir(name)))
     assert histories[0] == histories[1]
     assert [kind for kind, _ in histories[0]].count("evaluation") == 1
+
+    # Killed between copying another sweep's beginning and going on: no cell with other options, but one to go on with.
+    with open_run(plan.beginning_dir(name)) as run:
+        kept = max(ended.seq for ended in run.records("phase_ended"))
+    theirs = Plan(tmp_path / "theirs", product("gradient", "0.25", "0"), base.checked())
+    fork_record(plan.beginning_dir(name), theirs.cell_dir(theirs.cells[0]), kept)
+    assert theirs.standing(theirs.cells[0]).state == "unfinished"
 
 
 def test_another_sweep_or_another_run_in_the_directory_is_refused(base: RunConfig, tmp_path: Path) -> None:

@@ -63,7 +63,9 @@ class Plan:
             ConfigError: its directory holds a run with other options.
         """
         now = standing(self.cell_dir(cell))
-        if now.config is not None:
+        # A process that was killed between copying a beginning and going on leaves that run's options, which may be
+        # another sweep's.
+        if now.config and Path(str(now.config.get("output_dir"))).name == cell.name:
             difference = other_option(without_axes(now.config), common_options(self.base))
             if difference:
                 raise ConfigError(f"{self.cell_dir(cell)}: holds a run with other options ({difference}).")
