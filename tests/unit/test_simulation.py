@@ -80,6 +80,8 @@ def test_the_heads_follow_from_the_decisions_and_each_has_its_reason(run: list[E
             assert {f"{head.layer}.{head.head}" for head in event.heads} == set(event.reasons)
             for head in event.heads:
                 active[head] = True
+        elif isinstance(event, ev.HeadScores) and event.phase == "growth":
+            assert not any((np.isfinite(scores) & active).any() for scores in event.scores.values())
         elif isinstance(event, ev.HeadScores):
             assert all((np.isfinite(scores) == active).all() for scores in event.scores.values())
         elif isinstance(event, ev.AttentionMaps):

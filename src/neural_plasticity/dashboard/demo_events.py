@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -47,9 +47,9 @@ def simulate(
 ) -> Iterator[ev.Event]:
     """The events of a whole simulated experiment; the same arguments give the same events.
 
-    Warm-up and the baseline's evaluation, then per cycle analysis, pruning, fine-tuning and evaluation. One head is
-    added in the last cycle but one (in the only one, if there is one), and pruned heads come back where the measured
-    benefit's interval lies above zero.
+    Warm-up and the baseline's evaluation, then per cycle analysis, pruning, fine-tuning, growth and evaluation. One
+    head is added in the last cycle but one (in the only one, if there is one), and pruned heads come back where the
+    measured benefit's interval lies above zero.
 
     Args:
         seed: of everything that is drawn.
@@ -101,7 +101,8 @@ class _Simulation:
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng([self.seed, 0])
         self.size = Size(self.world.layers, self.world.heads)
-        per_cycle = ANALYSIS_SECONDS + 2.0 + self.tuning_steps * STEP_SECONDS * 2 + 20.0
+        self.growth_steps = max(1, self.tuning_steps // 4)
+        per_cycle = ANALYSIS_SECONDS + 2.0 + (self.tuning_steps + self.growth_steps) * STEP_SECONDS * 2 + 20.0
         self.total_seconds = WARMUP_LIMIT * STEP_SECONDS + 14.0 + self.cycles * per_cycle
 
     def events(self) -> Iterator[ev.Event]:
@@ -117,6 +118,7 @@ class _Simulation:
             scores = yield from self._analysis()
             before, after = yield from self._pruning(scores)
             yield from self._fine_tuning(before, after)
+            yield from self._growth()
             yield from self._evaluation()
         yield self.at(ev.RunEnded, state="finished", summary={"seconds": self.seconds, **self.closing})
 
@@ -146,8 +148,8 @@ class _Simulation:
         config = {
             "pruning_strategy": self.strategy, "pruning_level": self.level, "cycles": self.cycles, "seed": self.seed,
             "min_heads_per_layer": self.min_heads, "warmup_steps": WARMUP_LIMIT, "control": True,
-            "fine_tuning_steps": self.tuning_steps, "stabilisation_window": WINDOW,
-            "stabilisation_tolerance": TOLERANCE, "simulated": True,
+            "fine_tuning_steps": self.tuning_steps, "growth": True, "growth_steps": self.growth_steps,
+            "stabilisation_window": WINDOW, "stabilisation_tolerance": TOLERANCE, "simulated": True,
         }  # fmt: skip
         parameters = self.size.parameters()
         return self.at(
@@ -233,12 +235,9 @@ class _Simulation:
 
     def _fine_tuning(self, before: float, after: float) -> Iterator[ev.Event]:
         yield self._begin("fine-tuning", self.tuning_steps, "steps")
-        growing = max(1, round(0.6 * self.tuning_steps))
-        for number in range(1, self.tuning_steps + 1):
+        for _ in range(self.tuning_steps):
             yield self._train_step(self.tuning_steps, control=True)
             yield self._progress(self.tuning_steps, "steps")
-            if number == growing:
-                yield from self._growth()
         now = self._validation()
         yield self.at(ev.StepMetrics, metrics={"validation_loss": now})
         summary = {
@@ -294,11 +293,24 @@ class _Simulation:
     # Growing -----------------------------------------------------------------------------------------------------
 
     def _growth(self) -> Iterator[ev.Event]:
-        """What comes back on the evidence, and the head that is added."""
+        """What comes back on the evidence, the head that is added, and the training that both get."""
+        steps = self.growth_steps
+        yield self._begin("growth", steps, "steps")
+        before = int(self.world.active.sum())
         if self.cycle > 1 or self.cycles == 1:
             yield from self._regrowth()
         if self.cycle == max(1, self.cycles - 1):
             yield self._addition()
+        came = int(self.world.active.sum()) - before
+        for number in range(1, steps + 1):
+            trained = self._train_step(steps, control=True)
+            gate = min(1.0, 2 * number / steps)  # of what came: it is let in over the first half
+            yield replace(trained, metrics={**trained.metrics, **({"growth_gate": gate} if came else {})})
+            yield self._progress(steps, "steps")
+        after = self._validation()
+        yield self.at(ev.StepMetrics, metrics={"validation_loss": after})
+        reason = "" if came else "nothing came back; trained on, so that cycles stay comparable"
+        yield self._end(reason, {"sparsity": self.world.sparsity, "loss_after_growth": after})
 
     def _regrowth(self) -> Iterator[ev.Event]:
         benefit, half = self.world.benefits()
@@ -307,6 +319,11 @@ class _Simulation:
         if not heads:
             yield self.at(ev.LogLine, message="growth: of no pruned head does the benefit's interval lie above 0")
             return
+        low, high = benefit - half, benefit + half
+        yield self.at(
+            ev.HeadScores, sequences=BENEFIT_SEQUENCES,
+            scores={"growth_benefit": benefit, "growth_benefit_low": low, "growth_benefit_high": high},
+        )  # fmt: skip
         before = self._validation()
         self.world.regrow(heads, float(sum(benefit[head] for head in heads)))
         self.regrown.update(heads)
@@ -318,6 +335,7 @@ class _Simulation:
         }
         yield self.at(
             ev.HeadsGrown, heads=tuple(sorted(heads)), origin="regrown", strategy="signed benefit", score=benefit,
+            low=low, high=high,
             rule="the 95 % interval of the benefit lies above 0; at most 2 heads per cycle", reasons=reasons,
             loss_before=before, loss_after=self._validation(),
         )  # fmt: skip
@@ -368,14 +386,10 @@ class _Simulation:
     def _looks(self, model: str) -> Iterator[ev.Event]:
         """What a real run looks at in every cycle, at the same places."""
         for number, probe in enumerate(PROBES):
-            seen = {model: self.world.attention(number)}
+            prompt = {"prompt": probe.prompt, "tokens": probe.tokens, "error": ev.MAP_ERROR}
+            yield self.at(ev.AttentionMaps, maps=self.world.attention(number), model=model, **prompt)
             if self.cycle:
-                seen["control"] = self.world.control_attention(number)
-            for name, maps in seen.items():
-                yield self.at(
-                    ev.AttentionMaps, prompt=probe.prompt, tokens=probe.tokens, maps=maps, model=name,
-                    error=ev.MAP_ERROR,
-                )  # fmt: skip
+                yield self.at(ev.AttentionMaps, maps=self.world.control_attention(number), model="control", **prompt)
         yield self.at(ev.HeadScores, scores=self.world.attended(), sequences=len(PROBES))
         groups, labels = zip(*((group, token) for group, tokens in TOKEN_GROUPS.items() for token in tokens),
                              strict=True)  # fmt: skip

@@ -25,7 +25,7 @@ _COLUMNS = 3
 
 
 def umap_figure(run: Run, layer: int | None = None, *, neighbours: int = 15, seed: int = 0) -> Figure:
-    """The layer's points by UMAP: fitted once on the baseline, later cycles put into the same map.
+    """The layer's points by UMAP, those of all cycles in one map.
 
     Args:
         run: a record with embeddings.
@@ -41,9 +41,11 @@ def umap_figure(run: Run, layer: int | None = None, *, neighbours: int = 15, see
         wanted = "" if layer is None else f" at layer {layer}"
         raise InputError(f"{run.path}: expected the vectors of four points or more{wanted}, found none to map.")
     near = min(neighbours, len(points.vectors[0]) - 1)
-    reducer = _umap(n_neighbors=near, random_state=seed, n_jobs=1)
-    places = [reducer.fit_transform(points.vectors[0].astype(np.float32))]
-    places += [reducer.transform(one.astype(np.float32)) for one in points.vectors[1:]]
+    # All moments in one map: points put into a finished one land elsewhere, even those that it was made of.
+    every = _umap(n_neighbors=near, random_state=seed, n_jobs=1).fit_transform(
+        np.concatenate(points.vectors).astype(np.float32)
+    )
+    places = np.split(every, len(points.vectors))
     sheet = Sheet(heading(run), f"UMAP, {points.layer}")
     names = list(dict.fromkeys(points.groups))
     group = np.array([names.index(one) for one in points.groups] or [-1] * len(places[0]))
@@ -81,7 +83,7 @@ def _words(sheet: Sheet, names: list[str]) -> None:
         legend_in(axes, [figures.clean(name) for name in names])
     (axes,) = sheet.row(0.16, above=0.2, left=0.6)
     axes.set_axis_off()
-    text = "Who is near whom; distances between clusters and their sizes mean nothing. Fitted on the baseline."
+    text = "Who is near whom; distances between clusters and their sizes mean nothing. One map of all cycles."
     write(axes, 0, 0.5, text, SMALL, color=MUTED if names else INK, va="center", transform=axes.transAxes)
 
 
