@@ -15,7 +15,7 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars"]
 PANELS = (
     "Lifelines", "Metrics", "Warm-up", "Analysis", "Pruning", "Fine-tuning", "Evaluation", "Cycles", "Attention",
-    "Growth", "Samples", "Configuration", "Log", "Events",
+    "Growth", "Embeddings", "Samples", "Configuration", "Log", "Events",
 )  # fmt: skip
 DESK, PHONE, WALL = (1280, 900), (390, 844), (3840, 2160)
 # What foreign text calls where it gets to run: the page's author would not know.
