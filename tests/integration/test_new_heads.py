@@ -21,6 +21,7 @@ from neural_plasticity.events import (
     PhaseEnded,
     RunEnded,
     RunStarted,
+    StateRestored,
 )
 from neural_plasticity.experiment import checkpoints, open_experiment, play
 from neural_plasticity.experiment.state import Experiment
@@ -151,6 +152,24 @@ def test_resuming_after_a_birth_gives_the_uninterrupted_run(
     assert list(comparable(after[1:-1])) == list(comparable(whole))
     assert isinstance(after[-1], RunEnded)
     assert fresh.heads.kv_groups.tolist() == x.heads.kv_groups.tolist()
+
+
+def test_a_run_that_goes_back_before_a_birth_is_as_narrow_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, text: Path, tmp_path: Path
+) -> None:
+    gpt2 = save_model(tmp_path_factory.mktemp("gpt2"))
+    auto = {"cycles": "auto", "fine_tuning_steps": 1, "max_perplexity_increase": 0.015, "pruning_level": "0.5"}
+    x = open_experiment(small_config(gpt2, text, grow_new_heads=2, growth_steps=1, **auto))
+    with RecordWriter.create(tmp_path / "run") as record:
+        events = list(fan_out(play(x), record))
+    (born,), (back,) = of(events, HeadsGrown), of(events, StateRestored)
+    assert back.to_cycle == 0
+    assert x.heads.shape == (3, 4)
+    assert attach(x.model).mask.all()
+    run = open_run(tmp_path / "run")
+    assert all(run.heads(born.step)[head] == HeadState.ADDED for head in born.heads)
+    assert all(run.heads()[head] == HeadState.ABSENT for head in born.heads)
+    assert (run.summary().heads_present, run.summary().heads_pruned) == (12, 0)
 
 
 def test_a_run_may_begin_with_a_widened_model(

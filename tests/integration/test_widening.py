@@ -273,6 +273,7 @@ def test_a_shape_is_set_for_weights_that_are_loaded(name: str) -> None:
     fresh.prune([(1, 1)])
     set_added(fresh.model, [[]] * LAYERS)
     assert fresh.shape == (LAYERS, HEADS)
+    assert getattr(fresh.model.config, "plasticity", None) is None  # a stock model again
     assert not fresh.mask[1, 1]
     fresh.model.load_state_dict(build(name).state_dict())
     fresh.set_mask(np.ones((LAYERS, HEADS), dtype=bool))

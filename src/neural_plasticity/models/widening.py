@@ -148,7 +148,7 @@ def _change(model: Any, layouts: Layouts, targets: Layouts, seed: int) -> Callab
             for layout, target, seam in zip(layouts, targets, seams, strict=True):
                 if seam is not None and target.query_ids != layout.query_ids:
                     layout.module.plasticity = _resized_seam(seam, layout, target)
-            write_record(model.config, targets)
+            _say(model.config, targets)
             fewer = any(target.heads < layout.heads for layout, target in zip(layouts, targets, strict=True))
             prove(model, layer_layouts(model), forward, forward() if fewer else expected)
         except BaseException as error:
@@ -157,6 +157,15 @@ def _change(model: Any, layouts: Layouts, targets: Layouts, seed: int) -> Callab
                 raise unsupported(model, f"its code counts heads in its own way ({first_line(error)})") from error
             raise
     return back
+
+
+def _say(config: Any, targets: Layouts) -> None:
+    """Let the configuration tell of the heads; of exactly the original ones there is nothing to tell."""
+    if all(target.query_ids == tuple(range(target.original)) and not target.added for target in targets):
+        for name in _SAID:
+            vars(config).pop(name, None)
+    else:
+        write_record(config, targets)
 
 
 def _resized_seam(seam: LayerSeam, layout: LayerLayout, target: LayerLayout) -> LayerSeam:
