@@ -34,7 +34,6 @@ def new_heads(x: Experiment, count: int) -> HeadsGrown:
         heads=heads,
         origin="added",
         strategy=x.config.new_heads_rule,
-        score=x.scores.get("gradient") if x.config.new_heads_rule == "gradient" else None,
         rule=births.rule,
         reasons={f"{head.layer}.{head.head}": left[head.layer].pop(0) for head in heads},
         loss_before=before,
