@@ -32,6 +32,8 @@ TOLD = {
     "fine_tuning": "Recovery against the loss before and after pruning and the baseline (C6).",
     "evaluation": "Perplexity, speed and size with intervals; every figure; texts side by side (C7).",
     "attention": "The same heads in the baseline and the pruned model; pruned ones show no pattern (C7).",
+    "attention_evolution": "How far every head's attention drifted, cycle by cycle, and the patterns behind it (C9).",
+    "embeddings": "Drift of each layer's space in numbers, and where the points that moved most went (C12).",
 }
 
 

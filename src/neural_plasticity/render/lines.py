@@ -261,8 +261,9 @@ def _(event: ev.TextSample) -> tuple[Text, ...]:
 
 @lines.register
 def _(event: ev.Embedding) -> tuple[Text, ...]:
-    points = figures.plural(len(event.vectors), "point")
-    return (where(event).append(f"embedding {outside(event.name)} kept: {points}", style="dim"),)
+    points = figures.plural(int(np.prod(event.vectors.shape[-2:-1])), "point")
+    depths = f" at {figures.plural(len(event.layers), 'depth')}" if event.layers else ""
+    return (where(event).append(f"{outside(event.model)}: {outside(event.name)} kept: {points}{depths}", style="dim"),)
 
 
 @lines.register
