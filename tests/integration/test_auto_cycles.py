@@ -13,6 +13,7 @@ import torch
 
 from neural_plasticity.errors import ConfigError
 from neural_plasticity.events import (
+    AttentionMaps,
     CycleJudged,
     Evaluation,
     Event,
@@ -222,6 +223,9 @@ def test_it_ends_where_there_is_nothing_left_to_try(
     assert [one.cycle for one in of(events, Evaluation)] == [0, cycles]
     assert len(of(events, HeadsPruned)) == cycles
     assert why in events[-1].reason  # type: ignore[attr-defined]
+    looks = [(one.cycle, one.model, one.prompt) for one in of(events, AttentionMaps)]
+    assert len(set(looks)) == len(looks)
+    assert {cycle for cycle, *_ in looks} == set(range(cycles + 1))
 
 
 def test_a_budget_below_the_noise_is_refused_before_anything_slow(gpt2: Path, text: Path) -> None:

@@ -175,4 +175,5 @@ def _samples(x: Experiment, name: str, model: nn.Module) -> Iterator[Event]:
         if x.control is not None and x.clock.cycle:
             text = x.tokenizer.decode(continuation(x.control, prompt_ids, new_tokens, x.pad_token_id))
             yield TextSample(prompt=prompt, text=text, model="control", **x.clock.at())
-    yield from observe(x, name)
+    if x.kept is None or x.kept.step != x.clock.step:  # else the cycle's judgement has just looked at this very model
+        yield from observe(x, name)
