@@ -135,8 +135,8 @@ export interface Scale {
     name: string
     label: string
     unit: string
-    low: number
-    high: number
+    first: [number, number] // domain over all runs
+    last: [number, number]
 }
 export interface HeadsOf {
     states: Packed<Int8Array> | null

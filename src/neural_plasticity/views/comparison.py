@@ -87,13 +87,16 @@ class CurvesView:
 
 @dataclass(frozen=True)
 class Scale:
-    """A criterion with one domain for all runs."""
+    """A criterion with one domain for all runs: of what they measured ``first``, and of what they measured ``last``.
+
+    What was measured after pruning may be of another size by far, and would leave the first grids one colour.
+    """
 
     name: str
     label: str
     unit: str
-    low: float
-    high: float
+    first: tuple[float, float]
+    last: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -292,12 +295,14 @@ def _heads(digests: Sequence[Digest]) -> HeadsView:
 
 
 def _scale(name: str, digests: Sequence[Digest]) -> Scale:
-    grids = [
-        grid for one in digests for score in one.scores if score.name == name for grid in (score.first, score.last)
-    ]
+    scores = [score for one in digests for score in one.scores if score.name == name]
+    first, last = _domain([score.first for score in scores]), _domain([score.last for score in scores])
+    return Scale(name, label_of(name), unit_of(name), first, last)
+
+
+def _domain(grids: Sequence[npt.NDArray[np.float32]]) -> tuple[float, float]:
     values = np.concatenate([grid[np.isfinite(grid)] for grid in grids])
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
-    return Scale(name, label_of(name), unit_of(name), low, high)
+    return (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
 
 
 def _texts(digests: Sequence[Digest]) -> Texts:
