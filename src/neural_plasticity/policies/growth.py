@@ -205,8 +205,9 @@ def _tried(gain: Interval, beside: int) -> str:
 def _rule(considered: int, tried: int, taken: int, allowed: int, bar: float, weakest: int) -> str:
     rule = f"{considered} considered, {tried} tried, {taken} back; budget {allowed}"
     if tried:
+        together = f" for all {tried} together" if tried > 1 else ""
         rule += (
-            f"; gain surely above zero (95 % for all {tried} together) and at least {_figure(bar)}, "
+            f"; gain surely above zero (95 %{together}) and at least {_figure(bar)}, "
             f"what the {weakest} weakest active heads are worth by ablation"
         )
     return rule
