@@ -75,6 +75,6 @@ def too_young(x: Experiment) -> BoolGrid:
 
 def _births(x: Experiment, count: int, seed: int) -> Births:
     if x.config.new_heads_rule == "random":
-        return layers_at_random(x.heads.shape[0], count, seed)
+        return layers_at_random(x.heads.mask, count, seed)
     earlier = np.array([len(added) for added in x.heads.added], dtype=np.int64)
     return layers_by_worth(x.scores["gradient"], x.heads.mask, count, earlier)

@@ -49,8 +49,9 @@ def layers_by_worth(scores: FloatGrid, active: BoolGrid, count: int, earlier: np
     return Births(tuple(layers), worths, rule, tuple(reasons))
 
 
-def layers_at_random(layers: int, count: int, seed: int) -> Births:
-    """Give ``count`` new heads to layers drawn evenly: what a rule has to be better than."""
-    drawn = tuple(int(layer) for layer in np.random.default_rng(seed).integers(layers, size=count))
-    reasons = tuple(f"layer {layer}: drawn at random from {layers} layers, seed {seed}" for layer in drawn)
-    return Births(drawn, np.full(layers, np.nan), "each new head goes to a random layer", reasons)
+def layers_at_random(active: BoolGrid, count: int, seed: int) -> Births:
+    """Give ``count`` new heads to layers with active heads, drawn evenly: what a rule has to be better than."""
+    layers = np.flatnonzero(active.any(axis=1))
+    drawn = tuple(int(layer) for layer in np.random.default_rng(seed).choice(layers, size=count))
+    reasons = tuple(f"layer {layer}: drawn at random from {len(layers)} layers, seed {seed}" for layer in drawn)
+    return Births(drawn, np.full(len(active), np.nan), "each new head goes to a random layer", reasons)
