@@ -83,6 +83,7 @@ def _back(x: Experiment, why: str) -> Iterator[Event]:
     checkpoints.reinstate(x, x.kept.state)
     where = f"the last state inside, at the end of cycle {x.kept.cycle}" if x.kept.cycle else "the unpruned model"
     x.stopped = f"{why}; returned to {where}, {_heads_off(x)}"
+    x.clock.tick()  # a step of its own, as a pruning has: before it and after it are different states
     yield StateRestored(
         to_cycle=x.kept.cycle,
         to_step=x.kept.step,
