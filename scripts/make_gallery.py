@@ -33,6 +33,7 @@ TOLD = {
     "evaluation": "Perplexity, speed and size with intervals; every figure; texts side by side (C7).",
     "attention": "The same heads in the baseline and the pruned model; pruned ones show no pattern (C7).",
     "attention_evolution": "How far every head's attention drifted, cycle by cycle, and the patterns behind it (C9).",
+    "growth": "Which heads came back or were added, on what evidence, and how they did (C10).",
     "embeddings": "Drift of each layer's space in numbers, and where the points that moved most went (C12).",
 }
 

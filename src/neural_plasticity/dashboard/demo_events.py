@@ -303,7 +303,7 @@ class _Simulation:
             yield self._addition()
         came = int(self.world.active.sum()) - before
         for number in range(1, steps + 1):
-            trained = self._train_step(steps, control=True)
+            trained = self._train_step(self.tuning_steps, control=True)
             gate = min(1.0, 2 * number / steps)  # of what came: it is let in over the first half
             yield replace(trained, metrics={**trained.metrics, **({"growth_gate": gate} if came else {})})
             yield self._progress(steps, "steps")
