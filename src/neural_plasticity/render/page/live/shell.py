@@ -23,7 +23,7 @@ _SHELL = """<!doctype html>
 <script defer src="{root}assets/{script}"></script>
 </head>
 <body>
-<div id="app" data-host="live" data-root="{root}" data-shows="{shows}"{run}>
+<div id="app" data-host="live" data-root="{root}"{run} data-shows="{shows}">
 <noscript>This page follows an experiment while it runs, which needs JavaScript.
 The list of runs as JSON: <a href="{root}api/runs">api/runs</a>.</noscript>
 </div>
