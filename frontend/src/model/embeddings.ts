@@ -1,6 +1,6 @@
 /** Where points of an embedding space lie at each look, how far they went, and what of them is shown. */
 import { tokenText } from './attention'
-import { significant } from './format'
+import { plain, significant } from './format'
 import type { Floats, PointMover, Space, SpaceDrift } from './types'
 
 export type Pair = [number, number]
@@ -211,13 +211,15 @@ export function driftRows(space: Space, name: MeasureName): DriftRow[] {
     return [...rows, { layer: 'mean', cells: mean }]
 }
 
-/** From no drift (0) to the largest of the run (1), the same for every look; the domain's far end. */
+/** Less than this is no drift worth a colour. */
+const LEAST = 0.01
+/** The colours' far end, the same for every look: the largest drift of the run. */
 export function driftDomain(space: Space, { name, same }: Measure): number {
     let far = same
     for (const { [name]: values } of space.drift)
         for (const value of values.data)
             if (Number.isFinite(value) && Math.abs(value - same) > Math.abs(far - same)) far = value
-    return far
+    return Math.abs(far - same) < LEAST ? same + (same ? -LEAST : LEAST) : far
 }
 
 /** The one sentence that the numbers come to. */
@@ -232,9 +234,14 @@ export function driftHeadline(space: Space): string {
     )
     if (!least) return 'No look after the baseline could be compared with it.'
     const { value, control } = least.cells[last]!
-    const where = layers.length > 1 ? ` in ${least.layer}` : ''
-    const beside = control === null ? '' : `; the equally trained control is at ${significant(control)} there`
-    return `After ${momentName(space, last)} the space differs most from the baseline’s${where}: CKA ${significant(value)}${beside}.`
+    const which = momentName(space, last)
+    const beside =
+        control === null
+            ? ''
+            : `; the equally trained control is at ${plain(control)}${layers.length > 1 ? ' there' : ''}`
+    return layers.length > 1
+        ? `After ${which} the space differs most from the baseline’s in ${least.layer}: CKA ${plain(value)}${beside}.`
+        : `After ${which} the space is at CKA ${plain(value)} to the baseline’s${beside}.`
 }
 
 /** All numbers, a row a look and layer: for the CSV. */
