@@ -130,3 +130,18 @@ def test_there_is_no_knee_without_evidence() -> None:
     assert knee(sparsity, sparsity**3, noise=0.05) is None  # within its intervals a straight line
     assert knee(np.full(5, 0.2), sparsity) is None
     assert knee([0, 0.1, math.nan, 0.3], [0, 1, 2, 3]) is None
+    assert knee(sparsity, sparsity**3, noise=[0, 0.001, 0.001, 0.001, 0.001]) == 2
+    assert knee(sparsity, sparsity**3, noise=[0, 0.001, 0.001, 0.001, math.nan]) is None  # an end of unknown height
+
+
+@pytest.mark.parametrize("cycles", [3, 10])
+@pytest.mark.parametrize("half", [0.1, 0.4])
+def test_a_straight_curve_seldom_has_a_knee_whatever_the_noise(cycles: int, half: float) -> None:
+    """The furthest of many points is far from the line by chance: in at most 5 % of cases may that be called a knee."""
+    rng = np.random.default_rng(7)
+    sparsity = np.linspace(0, 1, cycles + 1)
+    found = 0
+    for _ in range(400):
+        cost = sparsity + np.array([0, *rng.normal(0, half / 1.96, cycles)])
+        found += knee(sparsity, cost, [0, *[half] * cycles]) is not None
+    assert found <= 20

@@ -162,22 +162,27 @@ def _cumulative(
 
 
 def _knee(rows: Sequence[Cumulative], judged: Sequence[Judgement]) -> int | None:
-    """The cycle at the bend, as judged or, where nothing was, as evaluated; the baseline costs nothing."""
+    """The cycle at the bend, as judged or, where nothing was, as evaluated; the baseline costs nothing, exactly."""
     if judged and rows:
-        noise = float(np.median([(one.log_ratio_high - one.log_ratio_low) / 2 for one in judged]))
+        halves = [(one.log_ratio_high - one.log_ratio_low) / 2 for one in judged]
         places = [rows[0].sparsity, *(one.sparsity for one in judged)]
-        bend = knee(places, [0.0, *(one.log_ratio for one in judged)], noise if math.isfinite(noise) else 0.0)
-        return bend and judged[bend - 1].cycle
+        bend = knee(places, [0.0, *(one.log_ratio for one in judged)], [0.0, *halves])
+        return None if not bend else judged[bend - 1].cycle
     measured = [one for one in rows if one.cycle == 0 or one.ratio_to_control or one.ratio_to_baseline]
     controlled = all(one.ratio_to_control for one in measured if one.cycle)
     ratios = [one.ratio_to_control if controlled else one.ratio_to_baseline for one in measured]
-    costs = [0.0 if not one.cycle else _log(ratio) for one, ratio in zip(measured, ratios, strict=True)]
-    found = knee([one.sparsity for one in measured], costs)
-    return None if found is None else measured[found].cycle
+    costs = [(0.0, 0.0) if not one.cycle else _log(ratio) for one, ratio in zip(measured, ratios, strict=True)]
+    found = knee([one.sparsity for one in measured], [cost for cost, _ in costs], [half for _, half in costs])
+    return None if not found else measured[found].cycle
 
 
-def _log(ratio: Measured | None) -> float:
-    return math.log(ratio.value) if ratio is not None and ratio.value > 0 else math.nan
+def _log(ratio: Measured | None) -> tuple[float, float]:
+    """A ratio's logarithm and half the width of its interval, NaN where unknown."""
+    if ratio is None or not ratio.value > 0:
+        return math.nan, math.nan
+    if ratio.low is None or ratio.high is None or not 0 < ratio.low <= ratio.high:
+        return math.log(ratio.value), math.nan
+    return math.log(ratio.value), math.log(ratio.high / ratio.low) / 2
 
 
 def cycle_numbers(decisions: Sequence[HeadsPruned | HeadsGrown], spans: Sequence[PhaseSpan]) -> tuple[int, ...]:
