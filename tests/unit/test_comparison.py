@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from neural_plasticity import events as ev
@@ -18,6 +19,7 @@ from neural_plasticity.record.snapshot import snapshot
 from neural_plasticity.views.comparison import Comparison, LeftOut, comparison, title_of
 from neural_plasticity.views.comparison_run import Digest, digest
 from neural_plasticity.views.comparison_settings import run_settings, settings_view
+from neural_plasticity.views.cycles import Measured
 from tests.sample_run import SampleRun, write_events
 
 SMALL = {"warmup_steps": 12, "tuning_steps": 6, "layers": 3, "heads": 4, "cycles": 2}
@@ -120,6 +122,31 @@ def test_unfinished_and_simulated_runs_are_said(tmp_path: Path) -> None:
     assert "(1 running)" in said
     assert "Nothing was pruned yet in sample-run" in said
     assert found.runs[1].outcome is None
+
+
+def test_a_run_that_went_back_to_the_unpruned_model_counts_as_that(tmp_path: Path) -> None:
+    """Left out, the mean over seeds would be one over the seeds that came out well."""
+    whole = sample(1)
+    tuned = next(place for place, one in enumerate(whole) if isinstance(one, ev.PhaseEnded) and one.cycle == 1)
+    at = {"step": whole[tuned].step + 1, "cycle": 1, "phase": "evaluation"}
+    back = ev.StateRestored(to_cycle=0, to_step=0, states=np.ones((3, 4), np.int8), reason="too far", **at)
+    (tested,) = (one for one in whole if isinstance(one, ev.Evaluation))
+    baseline = replace(tested, step=12, cycle=0, results={"baseline": tested.results["baseline"]})
+    first = next(place for place, one in enumerate(whole) if one.cycle)
+    found = compared(tmp_path, sample(0), [*whole[:first], baseline, *whole[first : tuned + 1], back, whole[-1]])
+    well, unpruned = found.runs
+    assert unpruned.outcome is not None
+    assert well.outcome is not None
+    assert (unpruned.outcome.cycle, unpruned.outcome.sparsity) == (0, 0.0)
+    assert unpruned.outcome.perplexity == unpruned.baseline
+    assert unpruned.outcome.to_baseline == unpruned.outcome.to_control == Measured(1.0)
+    assert (unpruned.prefill_speedup, unpruned.size_reduction) == (1.0, 0.0)
+    (group,) = found.groups.rows
+    assert (group.counted, group.split) == (2, "test")
+    assert group.to_baseline is not None
+    assert well.outcome.to_baseline is not None
+    assert group.to_baseline.value == pytest.approx(math.sqrt(well.outcome.to_baseline.value))
+    assert not any("Nothing was pruned yet" in one.text for one in found.notices)
 
 
 def test_a_run_that_has_not_begun_is_refused(tmp_path: Path) -> None:

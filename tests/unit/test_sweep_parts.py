@@ -13,10 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from neural_plasticity import events as ev
 from neural_plasticity.config import RunConfig
+from neural_plasticity.record import open_run
 from neural_plasticity.sweep.board import Board, Overall, Running, seconds_left, summary_table
 from neural_plasticity.sweep.cells import AFTER_THE_BASELINE, AXES, VIEWS, Cell, beginning_key, product
-from neural_plasticity.sweep.table import columns, ratio_interval, summary, t_interval
+from neural_plasticity.sweep.table import columns, outcome, ratio_interval, summary, t_interval
+from tests.sample_run import SampleRun, write_events
 
 
 def test_cells_are_the_product_in_the_order_given() -> None:
@@ -77,6 +80,25 @@ def test_a_summary_counts_only_what_has_finished() -> None:
         console = Console(file=io.StringIO(), width=width)
         console.print(summary_table([one], width))
         assert "2 of 3" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_cell_that_went_back_to_the_unpruned_model_has_its_baseline_for_an_outcome(tmp_path: Path) -> None:
+    """Without figures it would be missing from the means of its strategy, and only the seeds that went well be left."""
+    events = []
+    for one in SampleRun(cycles=1, warmup_steps=12, tuning_steps=6).events():
+        if isinstance(one, ev.Evaluation):
+            at = {"step": one.step + 1, "cycle": 1, "phase": "evaluation"}
+            back = ev.StateRestored(to_cycle=0, to_step=0, states=np.ones((6, 8), np.int8), reason="too far", **at)
+            events += [replace(one, cycle=0, results={"baseline": one.results["baseline"]}), back]
+        else:
+            events.append(one)
+    with open_run(write_events(tmp_path, events)) as run:
+        found = outcome(run)
+    assert (found["heads_removed"], found["sparsity"]) == (0, 0.0)
+    assert found["perplexity"] == found["baseline_perplexity"] > 1
+    assert found["perplexity_ratio"] == found["ratio_to_control_high"] == found["prefill_speedup"] == 1.0
+    assert found["size_reduction"] == 0.0
+    assert set(found) <= set(columns())
 
 
 def test_the_time_left_is_told_as_soon_as_it_can_be() -> None:

@@ -16,6 +16,7 @@ from neural_plasticity.errors import RecordError
 from neural_plasticity.heads import HeadState
 from neural_plasticity.record import Run, open_run
 from neural_plasticity.sweep.cells import Cell, option_names
+from neural_plasticity.views.judging import returned
 
 Row = dict[str, Any]  # column -> value; None where there is none
 
@@ -105,7 +106,8 @@ def outcome(run: Run) -> Row:
     heads = {"heads_removed": removed, "sparsity": removed / present if present else math.nan}
     evaluations = [one for one in run.evaluations() if "pruned" in one.results]
     if not evaluations:
-        return {**seconds, **heads}
+        back = returned(run)
+        return {**seconds, **heads, **(_unpruned(run) if back is not None and not back.to_cycle else {})}
     results = evaluations[-1].results
     comparison = results.get("comparison", {})
     found = {
@@ -124,6 +126,24 @@ def outcome(run: Run) -> Row:
         if difference is not None:
             found[f"ratio_to_control{end}"] = _exp(difference)
     return {**seconds, **heads, **found}
+
+
+def _unpruned(run: Run) -> Row:
+    """Of a run that went back to the model before any pruning: that model is its own baseline, and the control.
+
+    Without it, means would be those of the seeds that came out well.
+    """
+    baseline = next((one.results["baseline"] for one in run.evaluations() if "baseline" in one.results), None)
+    if baseline is None:
+        return {}
+    ratios = ("perplexity_ratio", "ratio_to_control", "prefill_speedup", "decode_speedup")
+    return {
+        **{f"perplexity{end}": baseline.get(f"perplexity{end}") for end in ("", "_low", "_high")},
+        **{f"{name}{end}": 1.0 for name in ratios for end in ("", "_low", "_high")},
+        "baseline_perplexity": baseline.get("perplexity"),
+        "control_perplexity": baseline.get("perplexity"),
+        **dict.fromkeys(("size_reduction", "parameter_reduction", "kv_cache_reduction"), 0.0),
+    }
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from neural_plasticity.errors import RecordError
@@ -134,6 +134,8 @@ def _line(run: Snapshot, summary: RunSummary, points: tuple[Point, ...], path: s
     data: Mapping[str, Any] = started.data if started else {}
     evaluations = run.evaluations()
     last: Mapping[str, Any] = (evaluations[-1].results.get("comparison") if evaluations else None) or {}
+    went_back = returns(run)
+    unpruned = bool(went_back) and not went_back[-1].to_cycle
     return RunLine(
         name=figures.shorten(figures.clean(summary.name), 120),
         path=figures.clean(path),
@@ -154,11 +156,11 @@ def _line(run: Snapshot, summary: RunSummary, points: tuple[Point, ...], path: s
         pruned=summary.heads_pruned,
         present=summary.heads_present,
         baseline=_figure(evaluations, "baseline"),
-        outcome=_outcome(points, returns(run)),
+        outcome=_outcome(points, went_back),
         control=_figure(evaluations, "control"),
-        prefill_speedup=number(last, "prefill_speedup"),
-        decode_speedup=number(last, "decode_speedup"),
-        size_reduction=number(last, "size_reduction"),
+        prefill_speedup=1.0 if unpruned else number(last, "prefill_speedup"),
+        decode_speedup=1.0 if unpruned else number(last, "decode_speedup"),
+        size_reduction=0.0 if unpruned else number(last, "size_reduction"),
         tags=tuple(figures.clean(tag) for tag in run.annotation.tags or ()),
     )
 
@@ -235,9 +237,16 @@ def _validated(cycle: Cycle, first: float | None, judged: Judgement | None) -> P
 
 
 def _outcome(points: Sequence[Point], went_back: Sequence[Returned]) -> Point | None:
-    """The last cycle, or the one that the run went back to; None where that is before any pruning."""
+    """The last cycle, or the one that the run went back to.
+
+    Back at the unpruned model that is the baseline, which the control is as well: an outcome like any other, since
+    means without it would be means of the seeds that came out well.
+    """
     last = went_back[-1].to_cycle if went_back else max((point.cycle for point in points), default=0)
-    return next((point for point in points if point.cycle == last and last), None)
+    found = next((point for point in points if point.cycle == last), None)
+    if last or found is None:
+        return found
+    return replace(found, to_control=Measured(1.0)) if went_back else None
 
 
 def _as_ratio(loss: Measured | None) -> Measured | None:
