@@ -37,14 +37,14 @@ def situations(draw: st.DrawFn):
     return importance.reshape(shape), active.reshape(shape), level, minimum, kv_groups
 
 
-def slow_reference(importance, active, level, minimum, groups):
+def slow_reference(importance, active, level, minimum, groups, spared=False):
     """The rule as one would explain it: again and again, take the least important group whose layer can spare it."""
     members = {}
     for layer, head in np.argwhere(active).tolist():
         members.setdefault((layer, groups[layer][head]), []).append((layer, head))
     remaining = sorted(members.values(), key=lambda g: (sum(importance[h] for h in g) / len(g), g[0]))
     wanted = max(1, math.floor(level * len(members) + 0.5))
-    mask, gone = active.copy(), []
+    mask, gone = active | spared, []
     while len(gone) < wanted:
         spare = [g for g in remaining if mask[g[0][0]].sum() - len(g) >= minimum]
         if not spare:
@@ -90,6 +90,40 @@ def test_choice_is_what_the_slow_reference_takes_and_keeps_every_law(situation, 
     assert (np.argsort(choice.score[ranked], kind="stable") == np.argsort(choice.rank[ranked], kind="stable")).all()
     assert set(choice.reasons) == {f"{h}.{k}" for h, k in np.argwhere(pruned | choice.protected)}
     assert all("\n" not in line for line in (*choice.reasons.values(), choice.rule))
+
+
+@law
+@given(situations(), st.integers(0, 2**32 - 1))
+def test_heads_that_are_spared_never_go_and_count_for_their_layer(situation, seed):
+    importance, on, level, minimum, groups = situation
+    spared = on & (np.random.default_rng(seed).random(on.shape) < 0.3)
+    single = np.tile(np.arange(on.shape[1]), (len(on), 1))
+    rest = on & ~spared
+    expected = slow_reference(importance, rest, level, minimum, single, spared)
+    possible = check_possible(rest, level, minimum, groups, spared)
+    assert possible == bool(expected)
+    if not expected:
+        with pytest.raises(InputError, match="nothing can be pruned"):
+            choose_heads_to_prune(importance, rest, level, min_heads_per_layer=minimum, spared=spared)
+        return
+    choice = choose_heads_to_prune(importance, rest, level, min_heads_per_layer=minimum, spared=spared)
+    assert list(choice.heads) == expected
+    assert not (grid_of(choice.heads, on.shape) & spared).any()
+
+
+def check_possible(rest, level, minimum, groups, spared):
+    try:
+        check_plan((level,), rest, min_heads_per_layer=minimum, kv_groups=groups, spared=spared)
+    except ConfigError:
+        return False
+    return True
+
+
+def test_a_layer_may_lose_the_others_when_one_is_spared():
+    on, spared = np.array([[True, False], [True, True]]), np.array([[False, True], [False, False]])
+    importance = np.array([[0.1, np.nan], [0.3, 0.4]])
+    assert choose_heads_to_prune(importance, on, 0.5, spared=spared).heads == (HeadId(0, 0), HeadId(1, 0))
+    assert choose_heads_to_prune(importance, on, 0.5).heads == (HeadId(1, 0),)
 
 
 @law

@@ -67,6 +67,7 @@ def too_young(x: Experiment) -> BoolGrid:
             min_heads_per_layer=x.config.min_heads_per_layer,
             unit=x.config.prune_unit,
             kv_groups=x.heads.kv_groups,
+            spared=young,
         )
     except ConfigError:
         young[:] = False

@@ -74,6 +74,7 @@ def pruning(x: Experiment) -> Iterator[Event]:
         min_heads_per_layer=x.config.min_heads_per_layer,
         unit=x.config.prune_unit,
         kv_groups=x.heads.kv_groups,
+        spared=young,
     )
     x.heads.prune(choice.heads)
     x.pruned_in |= dict.fromkeys(choice.heads, cycle)

@@ -50,8 +50,11 @@ def decide_pruning(
     min_heads_per_layer: int = MIN_HEADS_PER_LAYER,
     unit: PruneUnit = "head",
     kv_groups: GroupGrid | None = None,
+    spared: BoolGrid | None = None,
 ) -> PruningChoice:
     """Ask ``strategy`` and turn its answer into a choice; the one call that an experiment needs.
+
+    ``spared``: as for ``choose_heads_to_prune``.
 
     Raises:
         InputError: nothing can be pruned, a score is missing, or a user's own function gave no usable answer.
@@ -65,6 +68,7 @@ def decide_pruning(
             min_heads_per_layer=min_heads_per_layer,
             unit=unit,
             kv_groups=kv_groups,
+            spared=spared,
         )
     return choose_heads_to_prune(
         answer,
@@ -75,6 +79,7 @@ def decide_pruning(
         kv_groups=kv_groups,
         label=strategy.name,
         highest_first=strategy.highest_first,
+        spared=spared,
     )
 
 
@@ -93,6 +98,7 @@ def choose_heads_to_prune(
     kv_groups: GroupGrid | None = None,
     label: str = "score",
     highest_first: bool = False,
+    spared: BoolGrid | None = None,
 ) -> PruningChoice:
     """The ``level`` × active heads of least importance, ties by layer and head; protections let the next one go.
 
@@ -105,6 +111,8 @@ def choose_heads_to_prune(
         kv_groups: (layers, heads), needed for ``unit="kv_group"``.
         label: what the score is called in the reasons.
         highest_first: the reasons show −importance, because people know the criterion with that sign.
+        spared: (layers, heads), True where a head is on but not up for pruning: its layer keeps it, so that it counts
+            for ``min_heads_per_layer``. The level is a share of the others.
 
     Raises:
         ConfigError: ``level`` is outside (0, 1).
@@ -117,9 +125,9 @@ def choose_heads_to_prune(
     values = [float(np.mean([importance_lh[head] for head in group])) for group in groups]
     order = sorted(range(len(groups)), key=lambda i: (values[i], groups[i][0]))
     wanted = prune_count(len(groups), level) if groups else 0
-    taken, kept = _take([groups[i] for i in order], wanted, active, min_heads_per_layer)
+    taken, kept = _take([groups[i] for i in order], wanted, _on(active, spared), min_heads_per_layer)
     if not taken:
-        raise InputError(_nothing_left(active, min_heads_per_layer, unit))
+        raise InputError(_nothing_left(_on(active, spared), min_heads_per_layer, unit))
 
     scores = _Ordered(groups, values, order, active, label, highest_first, unit)
     threshold = max(values[order[place]] for place in taken)
@@ -150,6 +158,7 @@ def choose_listed_heads(
     min_heads_per_layer: int = MIN_HEADS_PER_LAYER,
     unit: PruneUnit = "head",
     kv_groups: GroupGrid | None = None,
+    spared: BoolGrid | None = None,
 ) -> PruningChoice:
     """The heads that a user's own ``policy`` named, less those that a protection keeps; an empty list prunes nothing.
 
@@ -173,9 +182,9 @@ def choose_listed_heads(
                 f"--pruning_strategy {policy}: with --prune_unit kv_group whole groups go, and {missing[0]} reads the "
                 f"same key/value head as {next(h for h in group if h in chosen)}; list both or neither."
             )
-    taken, kept = _take(groups, len(groups), active, min_heads_per_layer)
+    taken, kept = _take(groups, len(groups), _on(active, spared), min_heads_per_layer)
     if groups and not taken:
-        raise InputError(_nothing_left(active, min_heads_per_layer, unit))
+        raise InputError(_nothing_left(_on(active, spared), min_heads_per_layer, unit))
     heads = tuple(sorted(head for place in taken for head in groups[place]))
     spared = tuple(sorted(head for place in kept for head in groups[place]))
     reasons = {_key(head): f"chosen by {policy}" for head in heads}
@@ -202,13 +211,14 @@ def check_plan(
     min_heads_per_layer: int = MIN_HEADS_PER_LAYER,
     unit: PruneUnit = "head",
     kv_groups: GroupGrid | None = None,
+    spared: BoolGrid | None = None,
 ) -> tuple[int, ...]:
     """How many heads (groups) each cycle will prune; refuses a plan of which a cycle would find nothing to prune.
 
     Args:
         levels: one per cycle.
         active: (layers, heads), True where a head is active before the first cycle.
-        min_heads_per_layer, unit, kv_groups: as for ``choose_heads_to_prune``.
+        min_heads_per_layer, unit, kv_groups, spared: as for ``choose_heads_to_prune``.
 
     Raises:
         ConfigError: names --cycles, --pruning_level or --min_heads_per_layer, whichever cannot be.
@@ -218,7 +228,7 @@ def check_plan(
     for level in levels:
         check_level(level)
     groups = _groups(active, unit, kv_groups)
-    left, capacity, plan = len(groups), _capacity(groups, active, min_heads_per_layer), []
+    left, capacity, plan = len(groups), _capacity(groups, _on(active, spared), min_heads_per_layer), []
     for cycle, level in enumerate(levels):
         count = min(prune_count(left, level), capacity)
         if count < 1:
@@ -304,11 +314,14 @@ def _groups(active: BoolGrid, unit: PruneUnit, kv_groups: GroupGrid | None) -> l
     return sorted(tuple(group) for group in groups.values())
 
 
-def _take(
-    ordered: Sequence[Group], wanted: int, active: BoolGrid, min_heads_per_layer: int
-) -> tuple[list[int], list[int]]:
+def _on(active: BoolGrid, spared: BoolGrid | None) -> BoolGrid:
+    """Every head that is on, those that are not up for pruning included."""
+    return active if spared is None else active | spared
+
+
+def _take(ordered: Sequence[Group], wanted: int, on: BoolGrid, min_heads_per_layer: int) -> tuple[list[int], list[int]]:
     """Places in ``ordered`` that are pruned, and those that were met on the way and protected."""
-    left = active.sum(axis=1)
+    left = on.sum(axis=1)
     taken: list[int] = []
     kept: list[int] = []
     for place, group in enumerate(ordered):
@@ -323,9 +336,9 @@ def _take(
     return taken, kept
 
 
-def _capacity(groups: Sequence[Group], active: BoolGrid, min_heads_per_layer: int) -> int:
+def _capacity(groups: Sequence[Group], on: BoolGrid, min_heads_per_layer: int) -> int:
     """The largest number of groups that protections allow to go, smallest groups first."""
-    taken, _ = _take(sorted(groups, key=len), len(groups), active, min_heads_per_layer)
+    taken, _ = _take(sorted(groups, key=len), len(groups), on, min_heads_per_layer)
     return len(taken)
 
 
