@@ -235,3 +235,19 @@ def test_which_layers_get_new_heads() -> None:
     drawn = layers_at_random(active, 100, seed=1)
     assert set(drawn.layers) == {0, 1, 2}
     assert drawn.layers == layers_at_random(active, 100, seed=1).layers
+
+
+def test_layers_get_new_heads_in_turn_where_no_head_is_left() -> None:
+    births = layers_by_worth(np.full((3, 2), np.nan), np.ones((3, 2), bool), 4, np.array([0, 1, 0]))
+    assert births.layers == (0, 2, 0, 1)
+    assert "no active head was measured" in births.reasons[0]
+
+
+def test_a_model_without_any_head_left_gets_new_ones(llama: Path, text: Path) -> None:
+    for rule in ("gradient", "random"):
+        config = small_config(
+            llama, text, pruning_level="0.99", min_heads_per_layer=0, grow_new_heads=2, new_heads_rule=rule
+        )
+        x = open_experiment(config)
+        (born,) = of(list(play(x)), HeadsGrown)
+        assert x.heads.mask.sum() == len(born.heads) == 2

@@ -75,7 +75,8 @@ def too_young(x: Experiment) -> BoolGrid:
 
 
 def _births(x: Experiment, count: int, seed: int) -> Births:
+    where = x.heads.mask if x.heads.mask.any() else x.heads.present  # a model may have lost every head
     if x.config.new_heads_rule == "random":
-        return layers_at_random(x.heads.mask, count, seed)
+        return layers_at_random(where, count, seed)
     earlier = np.array([len(added) for added in x.heads.added], dtype=np.int64)
-    return layers_by_worth(x.scores["gradient"], x.heads.mask, count, earlier)
+    return layers_by_worth(np.where(x.heads.mask, x.scores["gradient"], np.nan), where, count, earlier)

@@ -27,7 +27,8 @@ def layers_by_worth(scores: FloatGrid, active: BoolGrid, count: int, earlier: np
 
     A layer's worth is the mean of ``scores`` (layers, heads; high = worth keeping) over its active heads. It is shared
     with every new head that the layer has been given, ``earlier`` (layers,) ones included: worth / (1 + new heads), so
-    that one good layer does not take all of them. Of equal ones, the first.
+    that one good layer does not take all of them. Of equal ones, the first. Where nothing was measured, all layers of
+    ``active`` are worth the same.
     """
     measured = active & np.isfinite(scores)
     sums = np.where(measured, scores, 0.0).sum(axis=1)
@@ -35,13 +36,19 @@ def layers_by_worth(scores: FloatGrid, active: BoolGrid, count: int, earlier: np
     worths = np.divide(sums, numbers, out=np.full(len(sums), np.nan), where=numbers > 0)
     given = earlier.astype(np.int64).copy()
     layers, reasons = [], []
+    known = measured.any()
     for _ in range(count):
-        shares = np.where(np.isnan(worths), -np.inf, worths / (1 + given))
+        if known:
+            shares = np.where(np.isnan(worths), -np.inf, worths / (1 + given))
+        else:
+            shares = np.where(active.any(axis=1), 1 / (1 + given), -np.inf)
         layer = int(np.argmax(shares))
         shared = f", shared with {given[layer]} new" if given[layer] else ""
         reasons.append(
             f"layer {layer}: its {numbers[layer]} active heads are worth {worths[layer]:.3g} each by gradient{shared}; "
             f"the most of {len(worths)} layers"
+            if known
+            else f"layer {layer}: no active head was measured, so that layers get new ones in turn"
         )
         layers.append(layer)
         given[layer] += 1
