@@ -192,5 +192,7 @@ def test_curves_keep_extremes_and_say_of_how_many_points(tmp_path: Path) -> None
 def test_titles(tmp_path: Path) -> None:
     assert title_of(compared(tmp_path / "two", sample(0), sample(1, name="b"))) == "sample-run · b"
     three = comparison([read(tmp_path / f"{n}", sample(n)) for n in range(3)], [LeftOut("gone", "no record")])
-    assert title_of(three) == "3 runs compared"
+    assert title_of(three) == "3 runs of sample-run, by seed"
+    others = comparison([read(tmp_path / f"o{n}", sample(n, name=f"o{n}")) for n in range(3)])
+    assert title_of(others) == "3 runs compared"
     assert three.left_out[0].path == "gone"

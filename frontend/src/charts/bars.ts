@@ -22,7 +22,7 @@ export function barOption(
     const ends = spec.bars.flatMap((bar) => [bar.value, bar.low, bar.high]).filter(finite)
     if (spec.reference) ends.push(spec.reference.value)
     const scale = valueScale(Math.min(0, ...ends), Math.max(0, ...ends), Math.max(2, width / 140))
-    const left = Math.min(Math.max(...spec.bars.map((bar) => bar.label.length), 4) * 7 + 16, width * 0.4)
+    const left = Math.min(Math.max(...spec.bars.map((bar) => bar.label.length), 4) * 8 + 20, width * 0.4)
     return {
         animation: false,
         grid: { left, right: 84, ...margin, outerBoundsMode: 'none' },

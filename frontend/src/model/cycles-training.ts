@@ -1,6 +1,6 @@
 /** How the fine-tuning of each cycle went: its optimisation statistics as a table. */
 import { filled, number, whole } from './cycles'
-import { duration, plain, significant } from './format'
+import { duration, plain, plural, significant } from './format'
 import type { Column } from './table'
 import type { Cycle } from './types'
 
@@ -10,6 +10,8 @@ const beside = (word: string, of: (one: Cycle) => number | null | undefined) => 
     const value = of(one)
     return value === null || value === undefined ? '' : `${word} ${significant(value)}`
 }
+const inSteps = (value: number | null | undefined) =>
+    value === null || value === undefined ? '–' : plural(value, 'step')
 const all: Column<Cycle>[] = [
     { key: 'cycle', label: 'Cycle', value: (one) => one.cycle, text: (one) => `Cycle ${one.cycle}` },
     number('steps', 'Steps', (one) => one.training?.steps, whole, 'Steps of fine-tuning'),
@@ -64,16 +66,16 @@ const all: Column<Cycle>[] = [
     ),
     number(
         'to_half',
-        'Steps to half',
+        'Half won back',
         (one) => one.training?.steps_to_half,
-        whole,
-        'Steps until half of what pruning cost was won back',
+        inSteps,
+        'Steps until half of the validation loss that pruning cost was won back; – where it never was',
     ),
     number(
         'to_90',
-        'Steps to 90 %',
+        'Training loss 90 % down',
         (one) => one.training?.steps_to_90,
-        whole,
+        inSteps,
         'Steps until the smoothed training loss had come 90 % of its way down',
     ),
 ]

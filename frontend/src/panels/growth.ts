@@ -50,6 +50,9 @@ export const evidenceOf = (one: Evidence): string =>
         .filter(Boolean)
         .join(' · ')
 
+/** Whether the reason already tells the figures. */
+const said = ({ reason, score }: Return): boolean => score !== null && reason.includes(significant(score))
+
 /** How a life stood at its last measurement. */
 export function standing(view: Growth, one: Return): string {
     const found = view.standings.find((each) => each.name === one.name && each.came_step === one.step)
@@ -73,7 +76,7 @@ export function returned(view: Growth, last: number) {
         return {
             ...one,
             absent: one.pruned_step === null ? '–' : plural(one.step - one.pruned_step, 'step'),
-            evidence: [one.strategy, evidenceOf(one)].filter(Boolean).join(' · '),
+            evidence: said(one) ? '' : [one.strategy, evidenceOf(one)].filter(Boolean).join(' · '),
             loss:
                 before === null || after === null
                     ? ''
@@ -118,8 +121,8 @@ const rounds: Column<GrowthRound>[] = [
     figure('allowed', 'Allowed', 'How many could come back at most', (one) => one.allowed),
     figure(
         'worth',
-        'Bar',
-        'What the weakest active heads are worth: loss that it costs to switch one off',
+        'Gain needed',
+        'What the weakest active heads are worth: loss that it costs to switch one off, nats',
         (one) => one.worth,
         significant,
     ),

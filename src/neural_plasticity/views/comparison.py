@@ -325,6 +325,10 @@ def _texts(digests: Sequence[Digest]) -> Texts:
 
 
 def title_of(found: Comparison) -> str:
-    """What the page is called: the names of few runs, the number of many."""
+    """What the page is called: two runs' names, else how many there are, and what sets apart runs of one name."""
     names = [figures.shorten(line.name, 40) for line in found.runs]
+    if len(set(names)) == 1:
+        differ = [row.name.replace("_", " ") for row in found.settings.differ if row.section == "configuration"]
+        apart = f", by {' and '.join(differ)}" if 0 < len(differ) <= 2 else ""
+        return f"{len(names):,} runs of {names[0]}{apart}"
     return " · ".join(names) if len(names) <= 2 else f"{len(names):,} runs compared"
