@@ -112,6 +112,8 @@ def test_heads_added_make_no_other_model(tmp_path: Path) -> None:
     assert found.overlap.why[0, 1] == -1
     assert found.heads.runs[1].states is not None
     assert found.heads.runs[1].states.shape == (3, 5)
+    assert [one.text for one in found.notices if "New heads were born in sample-run:" in one.text]
+    assert not any("New heads" in one.text for one in compared(tmp_path / "other", sample(0), sample(1)).notices)
 
 
 def test_unfinished_and_simulated_runs_are_said(tmp_path: Path) -> None:

@@ -255,8 +255,27 @@ def test_a_return_to_an_earlier_state_ends_what_came_after_it(tmp_path: Path) ->
         ev.HeadsGrown(step=5, cycle=2, heads=(A,)),
         ev.StateRestored(step=8, cycle=2, to_cycle=1, to_step=1, states=states, reason="too much"),
     ]
-    (one,) = growth(open_run(write_events(tmp_path / "run", events))).returns
+    view = growth(open_run(write_events(tmp_path / "run", events)))
+    (one,) = view.returns
     assert one.pruned_again_step == 8
+    assert view.survival == ()  # it was taken back with its cycle: that is no head that did not last
+
+
+def test_survival_counts_cycles_that_were_kept(tmp_path: Path) -> None:
+    """A head that the given-up cycle pruned is there again, and has lived no cycle longer for it."""
+    states = np.full(SHAPE, HeadState.ACTIVE, np.int8)
+    states[A] = HeadState.REGROWN
+    events = [
+        ev.RunStarted(name="r", shape=SHAPE, config={}),
+        ev.HeadsPruned(step=1, cycle=1, heads=(A,), strategy="s"),
+        ev.HeadsGrown(step=5, cycle=2, heads=(A,)),
+        ev.HeadsPruned(step=7, cycle=3, heads=(A,), strategy="s"),
+        ev.StateRestored(step=8, cycle=3, to_cycle=2, to_step=5, states=states, reason="too much"),
+    ]
+    view = growth(open_run(write_events(tmp_path / "run", events)))
+    (one,), (survival,) = view.returns, view.survival
+    assert (one.pruned_again_step, one.cycles) == (None, 0)
+    assert (survival.at_risk.tolist(), survival.alive.tolist()) == ([1], [1])
 
 
 def test_whatever_a_script_recorded_is_shown(tmp_path: Path) -> None:

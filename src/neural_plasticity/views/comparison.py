@@ -228,6 +228,13 @@ def _notices(lines: Sequence[RunLine], kinds: Sequence[Kind], digests: Sequence[
     untouched = [line for line in lines if not line.pruned and line.outcome is None]
     if untouched:
         yield Notice("note", f"Nothing was pruned yet in {_named(untouched)}.")
+    grown = [line for line, one in zip(lines, digests, strict=True) if one.born > 0]
+    if grown:
+        yield Notice(
+            "note",
+            f"New heads were born in {_named(grown)}: heads removed are a share of more heads than the model began with, "
+            "so that the same share leaves more. Size is what to hold against other runs.",
+        )
     sizes = {one.settings.get(("configuration", "eval_sequences"), "") for one in digests}
     if len(sizes - {""}) > 1:
         yield Notice(

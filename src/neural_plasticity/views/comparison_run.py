@@ -97,6 +97,7 @@ class Digest:
     scores: tuple[RunScores, ...]
     texts: Mapping[str, Mapping[str, str]]
     identity: str  # equal for a record and its copy
+    born: int = 0  # heads that it gained beyond those that it began with, and has
 
 
 def digest(run: Run, path: str = "", most: int = 2_000) -> Digest:
@@ -124,6 +125,7 @@ def digest(run: Run, path: str = "", most: int = 2_000) -> Digest:
         scores=tuple(run_scores(now)),
         texts=texts(now),
         identity=_identity(now, summary),
+        born=0 if last is None else int((last >= 0).sum() - (states.grids[0] >= 0).sum()),
     )
 
 

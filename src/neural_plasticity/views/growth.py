@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neural_plasticity.events import HeadsGrown, HeadsPruned, PhaseStarted
+from neural_plasticity.events import HeadsGrown, HeadsPruned, PhaseStarted, StateRestored
 from neural_plasticity.heads import FloatGrid, HeadId, named
 from neural_plasticity.record import Recorded, Run
 from neural_plasticity.record.snapshot import Snapshot, snapshot
@@ -138,7 +138,7 @@ def growth(run: Run) -> Growth:
         refused,
         total,
         rounds,
-        tuple(_survival(origin, walk.lives, last) for origin in dict.fromkeys(one.origin for one in returns)),
+        _survivals(walk.lives, last),
         walk.criterion,
         walk.standings,
         typical(walk.standings),
@@ -148,6 +148,9 @@ def growth(run: Run) -> Growth:
 
 
 def _last_cycle(run: Snapshot, changes: Sequence[Recorded]) -> int:
+    """The cycle that the run has come to; after a return that which it went back to: the later ones did not count."""
+    if changes and isinstance(changes[-1].event, StateRestored):
+        return changes[-1].event.to_cycle
     cycles = [place.cycle for place in run.places(PhaseStarted)] + [one.event.cycle for one in changes]
     return max(cycles, default=0)
 
@@ -234,6 +237,14 @@ def _rounds(
         moves = this.pruned + this.regrown + this.added
         rounds[event.cycle] = replace(this, step=event.step, active=left, churn=moves / present if present else 0.0)
     return tuple(rounds[cycle] for cycle in sorted(rounds))
+
+
+def _survivals(lives: Sequence[Life], last_cycle: int) -> tuple[Survival, ...]:
+    """By origin; heads that came in a cycle that the run gave up were taken back with it, and say nothing."""
+    counted = [life for life in lives if life.event.cycle <= last_cycle]
+    return tuple(
+        _survival(origin, counted, last_cycle) for origin in dict.fromkeys(one.event.origin for one in counted)
+    )
 
 
 def _survival(origin: str, lives: Sequence[Life], last_cycle: int) -> Survival:
