@@ -132,8 +132,8 @@ def choose_heads_to_prune(
     scores = _Ordered(groups, values, order, active, label, highest_first, unit)
     threshold = max(values[order[place]] for place in taken)
     heads = tuple(sorted(head for place in taken for head in groups[order[place]]))
-    spared = tuple(sorted(head for place in kept for head in groups[order[place]]))
-    protected = grid_of(spared, _shape(active))
+    stay = tuple(sorted(head for place in kept for head in groups[order[place]]))
+    protected = grid_of(stay, _shape(active))
     reasons = {_key(head): scores.reason(place, threshold) for place in taken for head in groups[order[place]]}
     keeps = f"; kept: layer {{}} would fall under {min_heads_per_layer} active head(s)"
     for place in kept:
@@ -186,16 +186,16 @@ def choose_listed_heads(
     if groups and not taken:
         raise InputError(_nothing_left(_on(active, spared), min_heads_per_layer, unit))
     heads = tuple(sorted(head for place in taken for head in groups[place]))
-    spared = tuple(sorted(head for place in kept for head in groups[place]))
+    stay = tuple(sorted(head for place in kept for head in groups[place]))
     reasons = {_key(head): f"chosen by {policy}" for head in heads}
-    for head in spared:
+    for head in stay:
         reasons[_key(head)] = (
             f"chosen by {policy}; kept: layer {head.layer} would fall under {min_heads_per_layer} active head(s)"
         )
     rule = f"{policy} named {len(chosen)} of {int(active.sum())} active heads"
-    if spared:
-        rule += f"; {len(spared)} protected (at least {min_heads_per_layer} active head(s) per layer)"
-    return PruningChoice(heads=heads, protected=grid_of(spared, _shape(active)), rule=rule, reasons=reasons)
+    if stay:
+        rule += f"; {len(stay)} protected (at least {min_heads_per_layer} active head(s) per layer)"
+    return PruningChoice(heads=heads, protected=grid_of(stay, _shape(active)), rule=rule, reasons=reasons)
 
 
 def check_level(level: float) -> None:

@@ -232,8 +232,8 @@ def _notices(lines: Sequence[RunLine], kinds: Sequence[Kind], digests: Sequence[
     if grown:
         yield Notice(
             "note",
-            f"New heads were born in {_named(grown)}: heads removed are a share of more heads than the model began with, "
-            "so that the same share leaves more. Size is what to hold against other runs.",
+            f"New heads were born in {_named(grown)}: heads removed are a share of more heads than the model began "
+            "with, so that the same share leaves more. Size is what to hold against other runs.",
         )
     sizes = {one.settings.get(("configuration", "eval_sequences"), "") for one in digests}
     if len(sizes - {""}) > 1:
