@@ -25,6 +25,7 @@ from neural_plasticity.events import (
     StateRestored,
 )
 from neural_plasticity.experiment import Experiment, checkpoints, open_experiment, play, run
+from neural_plasticity.experiment.growth_phases import halves
 from neural_plasticity.heads import HeadState
 from neural_plasticity.record import Run, open_run
 from neural_plasticity.render.closing import Closing
@@ -144,6 +145,16 @@ def test_no_head_is_scored_on_what_cycles_are_judged_on(played: Played) -> None:
     assert judged is not None
     assert not judged.scored_on
     assert not {one.tobytes() for one in judged.blocks} & {one.tobytes() for one in played.x.scoring}
+
+
+def test_no_return_is_decided_on_what_cycles_are_judged_on(gpt2: Path, text: Path) -> None:
+    x = open_experiment(small_config(gpt2, text, cycles="auto", max_perplexity_increase=0.05, growth=True))
+    assert x.judged is not None
+    assert not x.judged.scored_on
+    judged = {one.tobytes() for one in x.judged.blocks}
+    for decided_on in (x.scoring, *halves(x.validation, x.config.score_sequences)):
+        assert len(decided_on)
+        assert not judged & {one.tobytes() for one in decided_on}
 
 
 def test_progress_never_goes_back_and_ends_at_the_end(played: Played) -> None:

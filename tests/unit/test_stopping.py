@@ -57,7 +57,7 @@ def test_equal_models_are_inside_any_budget_and_nan_is_inside_none() -> None:
 def test_documents_are_resampled_where_there_are_enough_of_them() -> None:
     pruned, control = losses(0.02, 0.05, seed=0, n=64)
     assert judge_cycle(pruned, control, BUDGET, 0, documents=np.arange(64) // 4).documents == 16
-    of_document = np.repeat(np.random.default_rng(1).normal(0, 0.05, 16), 4)  # what its sequences have in common
+    of_document = np.repeat(np.random.default_rng(1).normal(0, 0.2, 16), 4)  # what its sequences have in common
     alike = judge_cycle(pruned + of_document, control, BUDGET, 0, documents=np.arange(64) // 4)
     assert alike.noise > 1.2 * judge_cycle(pruned + of_document, control, BUDGET, 0).noise
     few = judge_cycle(pruned, control, BUDGET, 0, documents=np.arange(64) // 16)

@@ -20,7 +20,8 @@ from neural_plasticity.importance import score_heads
 from neural_plasticity.models.attach import Heads
 from neural_plasticity.policies.stopping import IntArray, even_share, percent
 
-_TRIED = 32  # sequences that the trial before anything slow takes
+_TRIED = 32  # sequences that the trial before anything slow takes …
+_LAYERS = 8  # … with one head off in each of so many layers
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def refuse_hopeless_budget(
 ) -> None:
     """Refuse a budget that lies below the noise of the smallest change there is: one head off, nothing trained.
 
-    A cycle prunes at least one head and then trains, so its losses spread wider about the control's than this.
+    A cycle prunes at least one head and then trains, so its losses spread wider about the control's than this. What the
+    head of least magnitude does is not always least: that of each layer is tried, and the quietest counts.
 
     Raises:
         ConfigError: no cycle could be judged inside the budget on this text.
@@ -70,16 +72,18 @@ def refuse_hopeless_budget(
         )
     tried = spread(text.blocks, _TRIED)
     worth = np.where(heads.mask, score_heads(model, [], ("magnitude",))["magnitude"], np.inf)
-    weakest = np.unravel_index(int(np.argmin(worth)), worth.shape)
-    mask = heads.mask
-    mask[weakest] = False
     whole = held_out_losses(model, tried, config.batch_size, device)
-    with heads.gated(mask):
-        without = held_out_losses(model, tried, config.batch_size, device)
-    noise = 1.96 * float(np.std(without - whole, ddof=1)) / math.sqrt(len(text.blocks))
+    spreads = []
+    layers = np.flatnonzero(heads.mask.any(axis=1))
+    for layer in layers[spread_places(len(layers), _LAYERS)]:
+        mask = heads.mask
+        mask[layer, np.argmin(worth[layer])] = False
+        with heads.gated(mask):
+            spreads.append(np.std(held_out_losses(model, tried, config.batch_size, device) - whole, ddof=1))
+    noise = 1.96 * float(min(spreads)) / math.sqrt(len(text.blocks))
     if noise > config.loss_budget:
         raise ConfigError(
             f"--max_perplexity_increase {math.expm1(config.loss_budget):g}: below what {len(text.blocks)} validation "
-            f"sequences can tell: switching off one head alone leaves ± {percent(noise)}, so no cycle could be judged "
-            f"inside it. Give at least {percent(3 * noise)} or more --judge_sequences."
+            f"sequences can tell: switching off one head alone leaves ± {percent(noise)} at least, so no cycle could "
+            f"be judged inside it. Give at least {percent(3 * noise)} or more --judge_sequences."
         )
