@@ -26,6 +26,7 @@ from neural_plasticity.record import Recorded, open_run
 from neural_plasticity.render.lines import lines
 from neural_plasticity.render.live import LiveState, advance, live_view
 from neural_plasticity.render.page import write_page
+from neural_plasticity.render.page.comparison import write_comparison
 from neural_plasticity.views import figures
 from tests.page_browser import PANELS, context_of, go, launch, open_panel, program, settle, wait_drawn
 from tests.page_runs import RUNS
@@ -35,6 +36,7 @@ CONSOLE_CSS = (
     "body{margin:0;background:#0c0c0c}pre{margin:0;padding:18px 22px;font:14px/1.25 'DejaVu Sans Mono',monospace}"
 )
 MAIN = "five-cycles"
+OTHER = "crashed"  # what it is compared with
 SHOWN = [name for name in RUNS if name != "stopped"]  # it looks like a finished one
 FIRST = "first-screen"
 SIZES = {"1280": (1280, 900), "390": (390, 844)}
@@ -64,6 +66,11 @@ def main() -> int:
                     take(browser, page_file, name, theme, width, arguments.output / "page")
             if name == MAIN:
                 best(browser, page_file, arguments.output / "dashboard.png")
+        if {MAIN, OTHER} <= set(arguments.runs):
+            both, _ = write_comparison([Path(scratch) / MAIN, Path(scratch) / OTHER], Path(scratch) / "compare.html")
+            for theme in ("light", "dark"):
+                for width in SIZES:
+                    compared(browser, both, theme, width, arguments.output / "page")
         if arguments.run_dir:
             console_picture(browser, arguments.run_dir, arguments.output / "console.png")
     return 0
@@ -82,6 +89,19 @@ def take(browser: Browser, page_file: Path, name: str, theme: str, width: str, f
             keep(image, folder / f"{label.lower()}-{theme}-{width}.webp")
     else:
         keep(sheet(list(pictures.values()), *SHEETS[width], theme), folder / f"{name}-{theme}-{width}.webp")
+
+
+def compared(browser: Browser, page_file: Path, theme: str, width: str, folder: Path) -> None:
+    """Two runs held against each other: what is always there, and the heads of both."""
+    context = context_of(browser, SIZES[width], dark=theme == "dark")
+    page = context.new_page()
+    page.goto(page_file.as_uri())
+    page.get_by_role("tab", name="Heads").click()
+    high = int(page.evaluate("document.documentElement.scrollHeight"))
+    page.set_viewport_size({"width": SIZES[width][0], "height": min(high, 8_000)})
+    drawn(page)
+    keep(image_of(page.screenshot()), folder / f"compare-{theme}-{width}.webp")
+    context.close()
 
 
 def panels(page: Page) -> Iterator[tuple[str, Image.Image]]:

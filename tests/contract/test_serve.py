@@ -34,11 +34,18 @@ def fetch(url: str, path: str = "") -> Any:
         return json.loads(reply.read())
 
 
+def _hears_ctrl_c() -> None:
+    """A shell that runs the tests in the background has them ignore it, and what they start inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """``plasticity serve`` as a process, and the address that it printed."""
     command = [sys.executable, "-m", "neural_plasticity", "serve", *arguments, "--no_browser"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_hears_ctrl_c
+    )  # fmt: skip
     assert process.stdout is not None
     assert process.stderr is not None
     try:
