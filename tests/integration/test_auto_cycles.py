@@ -23,6 +23,7 @@ from neural_plasticity.events import (
     Progress,
     RunEnded,
     StateRestored,
+    StepMetrics,
 )
 from neural_plasticity.experiment import Experiment, checkpoints, open_experiment, play, run
 from neural_plasticity.experiment.growth_phases import halves
@@ -30,11 +31,12 @@ from neural_plasticity.heads import HeadState
 from neural_plasticity.record import Run, open_run
 from neural_plasticity.render.closing import Closing
 from neural_plasticity.render.lines import lines
+from neural_plasticity.views.fine_tuning import fine_tuning
 from neural_plasticity.views.heads_history import heads_history
 from neural_plasticity.views.overview import overview
 from neural_plasticity.views.timeline import timeline
 from tests.sample_run import write_events
-from tests.small_runs import comparable, save_model, save_text, small_config
+from tests.small_runs import comparable, small_config
 
 SHORT = {"warmup_steps": 4, "fine_tuning_steps": 1, "cycles": "auto"}
 E_ = TypeVar("E_", bound=Event)
@@ -60,16 +62,6 @@ class Played:
     x: Experiment
     events: list[Event]
     at_judgement: dict[int, tuple[Weights, Weights, np.ndarray]]
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_text(tmp_path_factory.mktemp("text") / "text.txt")
-
-
-@pytest.fixture(scope="module")
-def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("gpt2"))
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +174,17 @@ def test_the_record_knows_of_the_return(played: Played, recorded: Run) -> None:
     said = "\n".join(line.plain for event in played.events for line in lines(event))
     assert "Cycle 1 inside the budget: perplexity" in said
     assert f"Back to cycle {back.to_cycle}: cycle" in said
+
+
+def test_what_follows_a_return_is_no_part_of_the_fine_tuning_before_it(played: Played, recorded: Run) -> None:
+    (back,) = of(played.events, StateRestored)
+    followed = [one for one in of(played.events, StepMetrics) if "validation_loss" in one.metrics]
+    before = [one for one in followed if one.phase == "fine-tuning"][-1]
+    assert followed[-1].step == back.step > before.step
+    curve = fine_tuning(recorded).recoveries[-1].validation
+    assert curve is not None
+    assert curve.values[-1] == before.metrics["validation_loss"]
+    assert before.metrics["validation_loss"] != followed[-1].metrics["validation_loss"]
 
 
 @pytest.mark.parametrize("where", ["before any pruning", "while going too far", "after the return"])

@@ -33,17 +33,7 @@ from neural_plasticity.experiment import checkpoints, open_experiment, play, run
 from neural_plasticity.experiment.training_phases import training_steps
 from neural_plasticity.record import RecordWriter, open_run
 from neural_plasticity.record.sinks import fan_out
-from tests.small_runs import comparable, save_model, save_text, small_config
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_text(tmp_path_factory.mktemp("text") / "text.txt")
-
-
-@pytest.fixture(scope="module")
-def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("gpt2"))
+from tests.small_runs import comparable, save_model, small_config
 
 
 @pytest.fixture(scope="module")

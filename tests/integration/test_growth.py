@@ -34,7 +34,7 @@ from neural_plasticity.importance.benefit import benefits
 from neural_plasticity.models.attach import attach
 from neural_plasticity.models.compaction import compact
 from tests.architectures import ARCHITECTURES, ENCODERS, build, random_batch
-from tests.small_runs import comparable, save_model, save_text, small_config
+from tests.small_runs import comparable, small_config
 
 E_ = TypeVar("E_", bound=Event)
 GONE = [(0, 0), (0, 1), (0, 2), (0, 3), (2, 1)]  # a whole layer, and one of another
@@ -116,16 +116,6 @@ def test_the_ramp_rises_from_the_first_step_and_ends_at_exactly_one(ramp: int) -
 
 
 # Whole phases ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_text(tmp_path_factory.mktemp("text") / "text.txt")
-
-
-@pytest.fixture(scope="module")
-def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("gpt2"))
 
 
 USEFUL, HARMFUL, WAITING = HeadId(1, 1), HeadId(0, 2), HeadId(2, 0)

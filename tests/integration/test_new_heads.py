@@ -33,14 +33,9 @@ from neural_plasticity.record.sinks import fan_out
 from neural_plasticity.record.snapshot import snapshot
 from neural_plasticity.views.heads_history import heads_history
 from tests.architectures import build
-from tests.small_runs import comparable, save_model, save_text, small_config
+from tests.small_runs import comparable, save_model, small_config
 
 PER_CYCLE = 5  # analysis, pruning, fine-tuning, growth, evaluation
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_text(tmp_path_factory.mktemp("text") / "text.txt")
 
 
 @pytest.fixture(scope="module")

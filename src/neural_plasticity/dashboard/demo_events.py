@@ -108,7 +108,8 @@ class _Simulation:
     def events(self) -> Iterator[ev.Event]:
         """The whole run."""
         yield self._started()
-        yield self.at(ev.LogLine, message="heads are chosen by the rules of a real run; what they look at is made up")
+        rules = "heads are pruned by the rules of a real run, and come back by a simpler one"
+        yield self.at(ev.LogLine, message=f"{rules}; what they look at is made up")
         yield from self._warmup()
         yield from self._evaluation()
         for cycle in range(1, self.cycles + 1):

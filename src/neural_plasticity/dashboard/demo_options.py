@@ -10,9 +10,10 @@ from pathlib import Path
 class Demo:
     """Play a complete simulated experiment, and make every view of it: console, PNG figures, page.
 
-    No model is trained and no figure is real, which every view says; the heads are chosen by the rules of a real run.
-    It needs neither torch nor a network and takes seconds. The same seed gives the same experiment. Nothing needs to
-    be given; flags can be written with _ or -. A real run is: plasticity run --use_dashboard
+    No model is trained and no figure is real, which every view says; the heads are pruned by the rules of a real run,
+    and come back by a simpler one. It needs neither torch nor a network and takes seconds. The same seed gives the
+    same experiment. Nothing needs to be given; flags can be written with _ or -. A real run is:
+    plasticity run --use_dashboard
     """
 
     seed: int = 0

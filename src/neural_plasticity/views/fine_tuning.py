@@ -57,9 +57,7 @@ def _recovery(
 ) -> Recovery:
     inside = {}
     for name, (steps, values) in curves.items():
-        # A second value at the last step is of another model: the run went back to an earlier state there.
-        low, last = np.searchsorted(steps, (span.first_step, span.last_step), "left")
-        high = min(last + 1, np.searchsorted(steps, span.last_step, "right"))
+        low, high = np.searchsorted(steps, span.first_step, "left"), np.searchsorted(steps, span.last_step, "right")
         if high > low:
             inside[name] = (steps[low:high] - span.first_step, values[low:high])
     earlier = [one for one in prunings if one.cycle == span.cycle] or [

@@ -43,8 +43,15 @@ class LiveServer:
         self.token = token
         self._server = server
         self._registry = registry
-        self._thread = threading.Thread(target=server.run, args=([listening],), name="live-page", daemon=True)
-        self._thread.start()
+        # Not `Thread.join`: before Python 3.13 a Ctrl-C that interrupts it leaves the thread marked as ended.
+        self._ended = threading.Event()
+        threading.Thread(target=self._run, args=(listening,), name="live-page", daemon=True).start()
+
+    def _run(self, listening: socket.socket) -> None:
+        try:
+            self._server.run([listening])
+        finally:
+            self._ended.set()
 
     @property
     def address(self) -> str:
@@ -59,8 +66,7 @@ class LiveServer:
 
     def wait(self, seconds: float | None = None) -> bool:
         """Until the server has ended, at most ``seconds``; True when it has."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+        return self._ended.wait(seconds)
 
     def settle(self) -> None:
         """Until those who watch have fetched what changed last; at once where nobody does."""
