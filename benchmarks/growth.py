@@ -1,6 +1,7 @@
 """Does it help that heads come back? The same number of training steps and of heads, with growth and without.
 
-On the built-in model, several cycles of pruning by gradient and fine-tuning, three ways for each seed:
+On the built-in model, several cycles of pruning and fine-tuning, once pruned by gradient (the heads that matter least
+go) and once at random (heads that matter go too, so that there is something to bring back); three ways for each seed:
 
     growth    as --growth does: heads come back where the evidence says so
     without   nothing comes back: each cycle prunes only so many that as many heads are left as in ``growth``
@@ -9,9 +10,9 @@ On the built-in model, several cycles of pruning by gradient and fine-tuning, th
 All three train for the same steps on the same text in the same order, growth phases included, and have the same number
 of heads after every cycle; they differ in which heads these are. What is compared is the loss on test text after the
 last cycle, paired by sequence. The seeds differ in the order of the text and in dropout; the model before warm-up is
-one and the same.
+one and the same. Where nothing came back in ``growth``, the three are the same run, step by step: it is not repeated.
 
-    nice python benchmarks/growth.py          # about 40 minutes on one quiet core; goes on where it was stopped
+    nice python benchmarks/growth.py          # about 80 minutes on one quiet core; goes on where it was stopped
     python benchmarks/growth.py --quick       # a try, nothing written
     python benchmarks/growth.py --table       # the table again, from what is there
 """
@@ -27,7 +28,7 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,26 +49,29 @@ ROWS = HERE / "results" / "growth.csv"
 DIFFERENCES = HERE / "results" / "growth_difference.csv"
 WORK = HERE.parent / "output" / "benchmark_growth"  # one file per finished arm
 ARMS = ("growth", "without", "random")
+Key = tuple[str, int, str]  # what it is pruned by, seed, arm
 
 
 @dataclass(frozen=True)
 class Plan:
     """How much is trained and measured."""
 
+    strategies: tuple[str, ...] = ("gradient", "random")
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    cycles: int = 4
-    level: float = 0.2
+    cycles: int = 3
+    level: float = 0.25
     budget: float = 0.4
     fine_tuning_steps: int = 32
     growth_steps: int = 16
     warmup_steps: int = 24
-    score_sequences: int = 48
+    score_sequences: int = 96
     eval_sequences: int = 192
 
-    def config(self, seed: int, levels: str) -> RunConfig:
+    def config(self, strategy: str, seed: int, levels: str) -> RunConfig:
         """Of one arm; ``levels`` are what it prunes, one for all cycles or one for each."""
         return RunConfig(
             cycles=self.cycles,
+            pruning_strategy=strategy,
             pruning_level=levels,
             growth=True,
             growth_budget=self.budget,
@@ -92,6 +96,7 @@ QUICK = Plan(
 class Cycle:
     """One line of the CSV: an arm after a cycle (0: after warm-up)."""
 
+    strategy: str
     seed: int
     arm: str
     cycle: int
@@ -120,7 +125,7 @@ def main() -> int:
     torch.set_num_threads(1)
     plan = QUICK if options.quick else Plan()
     if options.seeds is not None:
-        plan = Plan(seeds=tuple(range(options.seeds)))
+        plan = replace(plan, seeds=tuple(range(options.seeds)))
     with contextlib.ExitStack() as stack:
         folder = WORK
         if options.quick:
@@ -128,7 +133,7 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         check_plan(plan, folder)
         arms = {} if options.table else measure(plan, folder)
-        arms = arms or {key: found for key in keys(plan) if (found := read(folder, *key)) is not None}
+        arms = arms or {key: found for key in keys(plan) if (found := read(folder, key)) is not None}
     differences = compared(arms)
     print_table(arms, differences)
     if not options.quick:
@@ -137,8 +142,9 @@ def main() -> int:
     return 0
 
 
-def keys(plan: Plan) -> list[tuple[int, str]]:
-    return [(seed, arm) for seed in plan.seeds for arm in ARMS]
+def keys(plan: Plan) -> list[Key]:
+    """Seed by seed, so that what is there when it is stopped compares."""
+    return [(strategy, seed, arm) for seed in plan.seeds for strategy in plan.strategies for arm in ARMS]
 
 
 def check_plan(plan: Plan, folder: Path) -> None:
@@ -153,25 +159,30 @@ def check_plan(plan: Plan, folder: Path) -> None:
 # --- measuring --------------------------------------------------------------------------------------------------------
 
 
-def measure(plan: Plan, folder: Path) -> dict[tuple[int, str], Arm]:
+def measure(plan: Plan, folder: Path) -> dict[Key, Arm]:
     """Every arm of every seed, those that are done already from their files."""
-    arms: dict[tuple[int, str], Arm] = {}
-    for seed, arm in keys(plan):
-        found = read(folder, seed, arm)
-        if found is None:
+    arms: dict[Key, Arm] = {}
+    for key in keys(plan):
+        strategy, seed, arm = key
+        grown = arms.get((strategy, seed, "growth"))
+        found = read(folder, key)
+        if found is None and grown and not any(cycle.returned for cycle in grown.cycles):
+            found = Arm(tuple(replace(cycle, arm=arm) for cycle in grown.cycles), grown.losses)
+        elif found is None:
             began = time.perf_counter()
-            found = played(plan, seed, arm, None if arm == "growth" else arms[seed, "growth"].cycles)
-            file = folder / f"{seed}-{arm}.json"
+            found = played(plan, key, grown.cycles if grown else None)
+            file = path_of(folder, key)
             file.with_suffix(".part").write_text(json.dumps(asdict(found)))
             file.with_suffix(".part").rename(file)
-            say(f"seed {seed}, {arm}: {time.perf_counter() - began:.0f} s")
-        arms[seed, arm] = found
+            say(f"{strategy}, seed {seed}, {arm}: {time.perf_counter() - began:.0f} s")
+        arms[key] = found
     return arms
 
 
-def played(plan: Plan, seed: int, arm: str, like: Sequence[Cycle] | None) -> Arm:
+def played(plan: Plan, key: Key, like: Sequence[Cycle] | None) -> Arm:
     """One arm; ``like``: the growth arm's cycles, whose numbers of heads the others keep to."""
-    config = plan.config(seed, levels_like(like, plan, arm))
+    strategy, seed, arm = key
+    config = plan.config(strategy, seed, levels_like(like, plan, arm))
     x = open_experiment(config)
     x.plan = tuple(stage for stage in x.plan if stage.phase != "evaluation")
     cycles: list[Cycle] = []
@@ -187,7 +198,7 @@ def played(plan: Plan, seed: int, arm: str, like: Sequence[Cycle] | None) -> Arm
                 losses = held_out_losses(x.model, x.test, config.batch_size, x.device)
                 loss = float(losses.mean())
                 active = int(x.heads.mask.sum())
-                row = Cycle(seed, arm, event.cycle, pruned, returned, active, x.clock.step, loss, math.exp(loss))
+                row = Cycle(*key, event.cycle, pruned, returned, active, x.clock.step, loss, math.exp(loss))
                 cycles.append(row)
                 say(f"  {row}")
     return Arm(tuple(cycles), tuple(losses.tolist()))
@@ -200,9 +211,7 @@ def levels_like(like: Sequence[Cycle] | None, plan: Plan, arm: str) -> str:
     levels = []
     for before, after in itertools.pairwise(like):
         goes = after.pruned if arm == "random" else before.active - after.active
-        # Heads that came back in the cycle before are spared, and the level is a share of the others.
-        up = before.active - (before.returned if arm == "random" else 0)
-        levels.append(f"{goes / up:.9f}")
+        levels.append(f"{goes / before.active:.9f}")
     return ",".join(levels)
 
 
@@ -234,6 +243,7 @@ class Difference:
     """Test loss of ``growth`` minus that of another arm after the last cycle: paired by sequence within a seed, and
     (seed empty) the mean over the seeds with its t interval. Below 0, growth is better."""
 
+    strategy: str
     against: str
     seed: int | None
     returned: int  # over all cycles; for all seeds their sum
@@ -242,44 +252,50 @@ class Difference:
     high: float
 
 
-def compared(arms: Mapping[tuple[int, str], Arm]) -> list[Difference]:
+def compared(arms: Mapping[Key, Arm]) -> list[Difference]:
     found: list[Difference] = []
-    for other in ARMS[1:]:
-        seeds = [seed for seed, arm in arms if arm == "growth" and (seed, other) in arms]
+    for strategy, other in itertools.product(dict.fromkeys(key[0] for key in arms), ARMS[1:]):
         each: list[Difference] = []
-        for seed in seeds:
-            ours, theirs = arms[seed, "growth"], arms[seed, other]
-            assert ours.cycles[-1].active == theirs.cycles[-1].active, (seed, other)
-            assert ours.cycles[-1].steps == theirs.cycles[-1].steps, (seed, other)
+        for key in [key for key in arms if key[0] == strategy and key[2] == other]:
+            seed = key[1]
+            ours, theirs = arms[strategy, seed, "growth"], arms[key]
+            assert ours.cycles[-1].active == theirs.cycles[-1].active, key
+            assert ours.cycles[-1].steps == theirs.cycles[-1].steps, key
             interval = paired_bootstrap_difference(ours.losses, theirs.losses, seed)
-            each.append(Difference(other, seed, sum(cycle.returned for cycle in ours.cycles), *interval))
+            each.append(Difference(strategy, other, seed, sum(cycle.returned for cycle in ours.cycles), *interval))
         found += each
         if len(each) > 1:
             values = np.array([one.difference for one in each])
             half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
             mean = float(values.mean())
             total = sum(one.returned for one in each)
-            found.append(Difference(other, None, total, mean, mean - float(half), mean + float(half)))
+            found.append(Difference(strategy, other, None, total, mean, mean - float(half), mean + float(half)))
     return found
 
 
 # --- telling ----------------------------------------------------------------------------------------------------------
 
 
-def print_table(arms: Mapping[tuple[int, str], Arm], differences: Sequence[Difference]) -> None:
-    say(f"{'seed':>5} {'arm':<8} {'active after each cycle':<28} {'returned':<14} {'loss':>7} {'perplexity':>11}")
-    for (seed, name), arm in arms.items():
+def print_table(arms: Mapping[Key, Arm], differences: Sequence[Difference]) -> None:
+    columns = f"{'pruned by':<9} {'seed':>5} {'arm':<8} {'active after each cycle':<28} {'returned':<14}"
+    say(f"{columns} {'loss':>7} {'perplexity':>11}")
+    for (strategy, seed, name), arm in arms.items():
         active = " ".join(str(cycle.active) for cycle in arm.cycles)
         returned = " ".join(str(cycle.returned) for cycle in arm.cycles[1:])
         last = arm.cycles[-1]
-        say(f"{seed:>5} {name:<8} {active:<28} {returned:<14} {last.loss:7.4f} {last.perplexity:11.3f}")
+        say(f"{strategy:<9} {seed:>5} {name:<8} {active:<28} {returned:<14} {last.loss:7.4f} {last.perplexity:11.3f}")
     for one in differences:
         who = "all seeds" if one.seed is None else f"seed {one.seed}"
-        say(f"growth − {one.against:<8} {who:<10} {one.difference:+.4f} [{one.low:+.4f}, {one.high:+.4f}] nats")
+        what = f"{one.strategy:<9} growth − {one.against:<8} {who:<10}"
+        say(f"{what} {one.difference:+.4f} [{one.low:+.4f}, {one.high:+.4f}] nats")
 
 
-def read(folder: Path, seed: int, arm: str) -> Arm | None:
-    file = folder / f"{seed}-{arm}.json"
+def path_of(folder: Path, key: Key) -> Path:
+    return folder / ("-".join(map(str, key)) + ".json")
+
+
+def read(folder: Path, key: Key) -> Arm | None:
+    file = path_of(folder, key)
     if not file.exists():
         return None
     found = json.loads(file.read_text())

@@ -43,8 +43,9 @@ def slow_reference(importance, active, level, minimum, groups, spared=False):
     for layer, head in np.argwhere(active).tolist():
         members.setdefault((layer, groups[layer][head]), []).append((layer, head))
     remaining = sorted(members.values(), key=lambda g: (sum(importance[h] for h in g) / len(g), g[0]))
-    wanted = max(1, math.floor(level * len(members) + 0.5))
     mask, gone = active | spared, []
+    on = {(layer, groups[layer][head]) for layer, head in np.argwhere(mask).tolist()}
+    wanted = max(1, math.floor(level * len(on) + 0.5))
     while len(gone) < wanted:
         spare = [g for g in remaining if mask[g[0][0]].sum() - len(g) >= minimum]
         if not spare:
@@ -122,7 +123,9 @@ def check_possible(rest, level, minimum, groups, spared):
 def test_a_layer_may_lose_the_others_when_one_is_spared():
     on, spared = np.array([[True, False], [True, True]]), np.array([[False, True], [False, False]])
     importance = np.array([[0.1, np.nan], [0.3, 0.4]])
-    assert choose_heads_to_prune(importance, on, 0.5, spared=spared).heads == (HeadId(0, 0), HeadId(1, 0))
+    choice = choose_heads_to_prune(importance, on, 0.5, spared=spared)
+    assert choice.heads == (HeadId(0, 0), HeadId(1, 0))
+    assert "0.5 of 4 active heads = 2" in choice.rule
     assert choose_heads_to_prune(importance, on, 0.5).heads == (HeadId(1, 0),)
 
 

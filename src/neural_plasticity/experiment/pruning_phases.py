@@ -126,7 +126,7 @@ def _context(x: Experiment, mask: BoolGrid, level: float, seed: int) -> Strategy
         heads=x.heads,
         batches=x.scoring_batches(),
         mask=mask,
-        count=prune_count(int(mask.sum()), level),
+        count=min(int(mask.sum()), prune_count(int(x.heads.mask.sum()), level)),
         cycle=x.clock.cycle,
         seed=seed,
         score=score,

@@ -105,14 +105,14 @@ def choose_heads_to_prune(
     Args:
         importance_lh: (layers, heads), the lowest goes first; read only where ``active``.
         active: (layers, heads), True where a head can still be pruned.
-        level: fraction of the active heads (of the active groups with ``unit="kv_group"``), inside (0, 1).
+        level: fraction of the heads that are on (of their groups with ``unit="kv_group"``), inside (0, 1).
         min_heads_per_layer: active query heads that every layer keeps.
         unit: single heads, or all query heads that read one key/value head, ordered by the mean of their scores.
         kv_groups: (layers, heads), needed for ``unit="kv_group"``.
         label: what the score is called in the reasons.
         highest_first: the reasons show −importance, because people know the criterion with that sign.
         spared: (layers, heads), True where a head is on but not up for pruning: its layer keeps it, so that it counts
-            for ``min_heads_per_layer``. The level is a share of the others.
+            for ``min_heads_per_layer`` and in what the level is a share of.
 
     Raises:
         ConfigError: ``level`` is outside (0, 1).
@@ -124,7 +124,8 @@ def choose_heads_to_prune(
     groups = _groups(active, unit, kv_groups)
     values = [float(np.mean([importance_lh[head] for head in group])) for group in groups]
     order = sorted(range(len(groups)), key=lambda i: (values[i], groups[i][0]))
-    wanted = prune_count(len(groups), level) if groups else 0
+    total = len(_groups(_on(active, spared), unit, kv_groups))
+    wanted = prune_count(total, level) if groups else 0
     taken, kept = _take([groups[i] for i in order], wanted, _on(active, spared), min_heads_per_layer)
     if not taken:
         raise InputError(_nothing_left(_on(active, spared), min_heads_per_layer, unit))
@@ -142,7 +143,7 @@ def choose_heads_to_prune(
     return PruningChoice(
         heads=heads,
         protected=protected,
-        rule=_rule(label, highest_first, level, len(groups), wanted, len(taken), len(kept), unit, min_heads_per_layer),
+        rule=_rule(label, highest_first, level, total, wanted, len(taken), len(kept), unit, min_heads_per_layer),
         reasons=reasons,
         score=scores.score_grid(),
         rank=np.where(protected, -1, scores.rank_grid()),
@@ -228,13 +229,15 @@ def check_plan(
     for level in levels:
         check_level(level)
     groups = _groups(active, unit, kv_groups)
-    left, capacity, plan = len(groups), _capacity(groups, _on(active, spared), min_heads_per_layer), []
+    plan: list[int] = []
+    left = len(_groups(_on(active, spared), unit, kv_groups))
+    capacity = _capacity(groups, _on(active, spared), min_heads_per_layer)
     for cycle, level in enumerate(levels):
         count = min(prune_count(left, level), capacity)
         if count < 1:
             thing = "heads" if unit == "head" else "key/value groups"
             raise ConfigError(
-                f"--cycles {len(levels)}: cycle {cycle + 1} would find nothing to prune: of {len(groups)} {thing} "
+                f"--cycles {len(levels)}: cycle {cycle + 1} would find nothing to prune: of {left + sum(plan)} {thing} "
                 f"{left} would be left, and at least {min_heads_per_layer} head(s) per layer stay; give fewer cycles "
                 "or a lower --pruning_level."
             )
