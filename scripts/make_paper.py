@@ -7,8 +7,9 @@
 Three parts, one after the other (--part NAME for one of them):
   bases    base models trained from different seeds, beside the built-in one
   untuned  on each base model: every strategy at every level, heads switched off and nothing trained
-  tuned    four strategies with fine-tuning on the built-in model, as sweeps over seeds, each with the equally trained
-           unpruned control: all heads at once, over three cycles, and over three cycles with growth
+  tuned    four strategies with fine-tuning on the built-in model, as sweeps over seeds, against the equally trained
+           unpruned control: all heads at once, over three cycles, and over three cycles with growth. The control of a
+           seed never sees what is pruned: it is one and the same in all runs of one way, and trained once
 and then tables and figures from whatever is done. Everything lies in --output_dir.
 """
 
@@ -19,6 +20,7 @@ import csv
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,7 @@ CYCLES = 3
 class Plan:
     """How much is done. ``levels`` of ``tuned`` are final shares of the heads; its steps are of all cycles together."""
 
-    base_seeds: tuple[int, ...] = (1, 2, 3)
+    base_seeds: tuple[int, ...] = (1, 2)
     base_steps: int = 1400
     untuned_levels: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5)
     untuned_sequences: int = 128
@@ -49,7 +51,8 @@ class Plan:
     # Chosen before anything was measured: two first-order measures of what a head does to the loss and how it attends,
     # one that needs no data, and chance.
     strategies: tuple[str, ...] = ("gradient", "entropy", "magnitude", "random")
-    levels: tuple[float, ...] = (0.3, 0.5)
+    levels: tuple[float, ...] = (0.5, 0.3)
+    growth_levels: tuple[float, ...] = (0.5,)  # its evidence costs more than the training
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     steps: int = 150
     warmup_steps: int = 100
@@ -64,7 +67,8 @@ TINY = Plan(
     untuned_sequences=16,
     random_choices=3,
     strategies=("gradient", "random"),
-    levels=(0.3,),
+    levels=(0.3, 0.2),
+    growth_levels=(0.3,),
     seeds=(0, 1),
     steps=6,
     warmup_steps=8,
@@ -80,6 +84,10 @@ class Arm:
     cycles: int
     growth: bool = False
 
+    def levels(self, plan: Plan) -> tuple[float, ...]:
+        """The final shares that this way is measured at; the control is trained at the first."""
+        return plan.growth_levels if self.growth else plan.levels
+
 
 ARMS = (Arm("one-shot", 1), Arm("iterative", CYCLES), Arm("growth", CYCLES, growth=True))
 
@@ -91,7 +99,6 @@ def arm_config(arm: Arm, plan: Plan) -> RunConfig:
     config = RunConfig(
         cycles=arm.cycles,
         fine_tuning_steps=each - grown,
-        control=True,
         warmup_steps=plan.warmup_steps,
         sequence_length=128,
         score_sequences=min(128, plan.sequences),
@@ -214,23 +221,30 @@ def untuned_rows(model_name: str, plan: Plan) -> list[dict[str, Any]]:
 # --- with tuning ------------------------------------------------------------------------------------------------------
 
 
-def sweep_of(arm: Arm, share: float, plan: Plan, home: Path, jobs: int | None) -> SweepOptions:
-    """The sweep of one arm at one final share; what runs of one seed begin with is shared by all of them."""
+def sweeps(plan: Plan, home: Path, jobs: int | None) -> Iterator[SweepOptions]:
+    """Every arm at every share, the first strategy at the first share with the control, which stands for the others'.
+
+    What runs of one seed begin with is shared by all of them.
+    """
     seeds = ",".join(map(str, plan.seeds))
-    cells = product(",".join(plan.strategies), f"{cycle_level(share, arm.cycles):.6g}", seeds)
-    directory = paper_results.sweep_dir(home, arm.name, share)
-    return SweepOptions(cells, arm_config(arm, plan), directory, Ways(jobs=jobs, shared_dir=home / "tuned" / ".shared"))
+    ways = Ways(jobs=jobs, shared_dir=home / "tuned" / ".shared", retry_failed=True)
+    for share in dict.fromkeys((*plan.growth_levels, *plan.levels)):
+        for arm in ARMS:
+            with_control = plan.strategies[:1] if share == arm.levels(plan)[0] else ()
+            others = plan.strategies[len(with_control) :] if share in arm.levels(plan) else ()
+            for control, strategies in ((True, with_control), (False, others)):
+                if strategies:
+                    cells = product(",".join(strategies), f"{cycle_level(share, arm.cycles):.6g}", seeds)
+                    directory = paper_results.sweep_dir(home, arm.name, share, control)
+                    yield SweepOptions(cells, replace(arm_config(arm, plan), control=control), directory, ways)
 
 
 def run_tuned(plan: Plan, home: Path, jobs: int | None) -> int:
-    """Every arm at every share, one sweep after the other; failed cells are tried again when the command is."""
-    for share in plan.levels:
-        for arm in ARMS:
-            say(f"{arm.name}, {share:.0%} of the heads")
-            options = sweep_of(arm, share, plan, home, jobs)
-            code = run_sweep(replace(options, ways=replace(options.ways, retry_failed=True)))
-            if code == 130:
-                return code
+    """One sweep after the other; failed cells are tried again when the command is."""
+    for options in sweeps(plan, home, jobs):
+        say(options.directory.name)
+        if run_sweep(options) == 130:
+            return 130
     return 0
 
 
@@ -264,15 +278,13 @@ def estimate(plan: Plan, home: Path, parts: tuple[str, ...]) -> None:
         hours += tell("untuned", left, 1 + len(plan.base_seeds), "models to measure", seconds)
     if "tuned" in parts:
         work, left, total, beginnings = 0.0, 0, 0, 0
-        for share in plan.levels:
-            for arm in ARMS:
-                options = sweep_of(arm, share, plan, home, None)
-                total += len(options.cells)
-                missing = [c for c in options.cells if not paper_results.finished(options.directory / "cells" / c.name)]
-                left += len(missing)
-                work += len(missing) * work_of(options.base, first=2)
+        for options in sweeps(plan, home, None):
+            total += len(options.cells)
+            missing = [c for c in options.cells if not paper_results.finished(options.directory / "cells" / c.name)]
+            left += len(missing)
+            work += len(missing) * work_of(options.base, first=2)
         if left and not (home / "tuned" / ".shared").exists():
-            beginnings = len(plan.seeds)
+            beginnings = 2 * len(plan.seeds)  # those that go on with a control have their own
             begin = (Stage("warmup", 0), Stage("evaluation", 0))
             work += beginnings * sum(planned_work(stage, arm_config(ARMS[0], plan), 0) for stage in begin)
         hours += tell("tuned", left, total, "runs to make", work / (speed * jobs))

@@ -42,9 +42,9 @@ def untuned_csv(home: Path, base: str) -> Path:
     return home / "untuned" / f"{base}.csv"
 
 
-def sweep_dir(home: Path, arm: str, share: float) -> Path:
-    """The sweep of one arm at one final share."""
-    return home / "tuned" / f"{arm}-{share:g}"
+def sweep_dir(home: Path, arm: str, share: float, control: bool) -> Path:
+    """The sweep of one arm at one final share; another one of those cells that train the arm's control, too."""
+    return home / "tuned" / (f"{arm}-{share:g}" + ("+control" if control else ""))
 
 
 def finished(run_dir: Path) -> bool:
@@ -139,27 +139,31 @@ def draw_untuned(path: Path, rows: list[Row], warning: str) -> Path:
 
 def tuned_table(home: Path, arms: Sequence[Arm]) -> list[Row]:
     """Per arm, final share and strategy: means over seeds of the ratio to the control and of what was removed."""
-    rows = []
+    cells: dict[tuple[float, str, str], list[Row]] = {}
+    control: dict[tuple[str, str], float] = {}  # perplexity by arm and seed
     for path in sorted((home / "tuned").glob("*/sweep.csv")):
-        arm, _, share = path.parent.name.rpartition("-")
-        groups: dict[str, list[Row]] = {}
+        arm, _, share = path.parent.name.removesuffix("+control").rpartition("-")
         for row in read(path):
             if row["state"] == "finished":
-                groups.setdefault(row["strategy"], []).append(row)
-        for strategy, members in groups.items():
-            to_control = ratio_interval([float(row["ratio_to_control"]) for row in members])
-            to_baseline = ratio_interval([float(row["perplexity_ratio"]) for row in members])
-            removed = t_interval([float(row["sparsity"]) for row in members])
-            rows.append(
-                {
-                    "share": float(share),
-                    "arm": arm,
-                    "strategy": strategy,
-                    **_mean("ratio_to_control", to_control, "seeds"),
-                    **_mean("ratio_to_baseline", to_baseline, "seeds"),
-                    **_mean("removed", removed, "seeds"),
-                }
-            )
+                cells.setdefault((float(share), arm, row["strategy"]), []).append(row)
+                if row["control_perplexity"]:
+                    control[arm, row["seed"]] = float(row["control_perplexity"])
+    rows = []
+    for (share, arm, strategy), members in cells.items():
+        pairs = [(float(row["perplexity"]), control.get((arm, row["seed"]), math.nan)) for row in members]
+        to_control = ratio_interval([perplexity / other for perplexity, other in pairs])
+        to_baseline = ratio_interval([float(row["perplexity_ratio"]) for row in members])
+        removed = t_interval([float(row["sparsity"]) for row in members])
+        rows.append(
+            {
+                "share": share,
+                "arm": arm,
+                "strategy": strategy,
+                **_mean("ratio_to_control", to_control, "seeds"),
+                **_mean("ratio_to_baseline", to_baseline, "seeds"),
+                **_mean("removed", removed, "seeds"),
+            }
+        )
     order = [arm.name for arm in arms]
     return sorted(rows, key=lambda row: (row["share"], order.index(row["arm"]), list(STYLES).index(row["strategy"])))
 
