@@ -183,6 +183,21 @@ def test_the_control_changes_nothing_in_the_model_beside_it(gpt2: Path, text: Pa
     assert alone == beside
 
 
+def test_the_control_never_sees_what_is_pruned(gpt2: Path, text: Path) -> None:
+    """So one control stands for all runs that train as long from the same seed: sweeps and `make paper` rely on it."""
+    short = {"control": True, "warmup_steps": 2, "fine_tuning_steps": 3, "cycles": 2}
+    runs = [
+        list(run(small_config(gpt2, text, **short, pruning_strategy=strategy, pruning_level=level)))
+        for strategy, level in (("random", "0.1"), ("gradient", "0.4"))
+    ]
+    told = [[e.results["control"] for e in events if isinstance(e, Evaluation) and e.cycle] for events in runs]
+    gone = [[e.heads for e in events if isinstance(e, HeadsPruned)] for events in runs]
+    assert gone[0] != gone[1]
+    for one, other in zip(*told, strict=True):
+        assert one["loss"] == other["loss"]
+        assert one["perplexity"] == other["perplexity"]
+
+
 def test_recovery_is_said_only_of_damage_that_is_more_than_noise(gpt2: Path, text: Path) -> None:
     events = list(run(small_config(gpt2, text, cycles=2)))
     ends = of(events, PhaseEnded)
