@@ -66,10 +66,16 @@ def spread_places(total: int, count: int) -> IntBlocks:
     return np.linspace(0, total - 1, count).round().astype(np.int64)
 
 
-def shuffled_batches(blocks: IntBlocks, batch_size: int, seed: int) -> Iterator[torch.Tensor]:
-    """Endless batches of token ids (batch_size, tokens); every epoch is a new permutation drawn from ``seed``."""
+def shuffled_batches(blocks: IntBlocks, batch_size: int, seed: int, skip: int = 0) -> Iterator[torch.Tensor]:
+    """Endless batches of token ids (batch_size, tokens); every epoch is a new permutation drawn from ``seed``.
+
+    The first ``skip`` batches are left out, at the cost of one permutation per epoch.
+    """
     generator = np.random.default_rng(seed)
-    queue = np.empty(0, dtype=np.int64)
+    epochs, place = divmod(skip * batch_size, len(blocks))
+    for _ in range(epochs):
+        generator.permutation(len(blocks))
+    queue = generator.permutation(len(blocks))[place:]
     while True:
         while len(queue) < batch_size:
             queue = np.concatenate([queue, generator.permutation(len(blocks))])

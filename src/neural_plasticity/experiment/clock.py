@@ -19,6 +19,15 @@ class Stage(NamedTuple):
     judges: bool = False  # an evaluation on validation text, which decides whether there is another cycle
 
 
+class Within(NamedTuple):
+    """A place in a stage: units done and planned, and how much of its work (`planned_work`) is left."""
+
+    phase_step: int
+    planned: int
+    unit: str
+    left: float
+
+
 def stages(cycles: int, grows: bool = False, judged: bool = False) -> tuple[Stage, ...]:
     """Warm-up and the baseline's evaluation; then every cycle's analysis, pruning, fine-tuning, growth if it
     ``grows``, and evaluation. Cycles that are ``judged`` are evaluated once, after the last one."""
@@ -112,6 +121,17 @@ class Clock:
         self._phase_started = self.now()
         self._stage_target = self.done_work + work
         self._stage_work = work
+
+    @property
+    def within(self) -> Within:
+        """Where the clock stands in its stage."""
+        return Within(self.phase_step, self.planned, self.unit, self._stage_target - self.done_work)
+
+    def rejoin(self, within: Within) -> None:
+        """After `enter`: the stage is not new, an earlier attempt has come this far in it."""
+        self.phase_step, self.planned, self.unit, left = within
+        self.skip(self._stage_work - left)
+        self._stage_target = self.done_work + left
 
     def skip(self, work: float) -> None:
         """A stage that an earlier attempt has done: no part of what this one has to do."""

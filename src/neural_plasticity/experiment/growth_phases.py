@@ -6,7 +6,7 @@ The phase trains for as many steps whether a head came back or not: steps are wh
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from neural_plasticity.data.tokens import IntBlocks, spread
 from neural_plasticity.events import Event, HeadScores, HeadsGrown, PhaseEnded
@@ -14,7 +14,7 @@ from neural_plasticity.experiment.clock import GROWTH_TRIALS, PASS_WORK, Stage, 
 from neural_plasticity.experiment.new_heads import new_heads
 from neural_plasticity.experiment.reporting import reported
 from neural_plasticity.experiment.state import Experiment
-from neural_plasticity.experiment.training import Losses, batches_of, held_out_losses
+from neural_plasticity.experiment.training import Losses, Training, batches_of, held_out_losses
 from neural_plasticity.experiment.training_phases import training_steps, validation_metrics
 from neural_plasticity.heads import BoolGrid, HeadId, grid_of
 from neural_plasticity.importance.benefit import benefits
@@ -37,17 +37,14 @@ T = TypeVar("T")
 
 def growth(x: Experiment) -> Iterator[Event]:
     """Bring back the pruned heads that the evidence speaks for, then train with their gates rising from 0 to 1."""
-    reason = ""
-    returned: tuple[HeadId, ...] = ()
-    if x.config.growth:
-        returned, reason = yield from _returns(x)
-    born = x.config.heads_born_in(x.clock.cycle)
-    if born:
-        yield new_heads(x, born)
-        reason += f"{'; ' if reason else ''}{born} new"
     steps, ramp = x.config.steps_of_growth, x.config.steps_of_ramp
-    x.clock.reach(_measuring_share(x), 0, steps)
-    x.clock.unit = "steps"
+    if x.training is None:  # else they have come already
+        memory = yield from _newcomers(x)
+        x.training = Training(memory)
+        x.clock.reach(_measuring_share(x), 0, steps)
+        x.clock.unit = "steps"
+    memory = x.training.memory
+    returned = tuple(HeadId(*head) for head in memory["returned"])
 
     def raised(number: int) -> dict[str, float]:
         gate = ramp_gate(number, ramp)
@@ -62,11 +59,29 @@ def growth(x: Experiment) -> Iterator[Event]:
     after = x.validation_loss()
     yield validation_metrics(x, after)
     yield PhaseEnded(
-        reason=reason,
-        summary={"heads_back": len(returned), "heads_born": born, "sparsity": x.sparsity, "loss_after_growth": after},
+        reason=memory["reason"],
+        summary={
+            "heads_back": len(returned),
+            "heads_born": x.config.heads_born_in(x.clock.cycle),
+            "sparsity": x.sparsity,
+            "loss_after_growth": after,
+        },
         seconds=x.clock.leave(),
         **x.clock.at(),
     )
+
+
+def _newcomers(x: Experiment) -> Generator[Event, None, dict[str, Any]]:
+    """Let heads come back and be born as asked for; what the phase has to remember of it."""
+    reason = ""
+    returned: tuple[HeadId, ...] = ()
+    if x.config.growth:
+        returned, reason = yield from _returns(x)
+    born = x.config.heads_born_in(x.clock.cycle)
+    if born:
+        yield new_heads(x, born)
+        reason += f"{'; ' if reason else ''}{born} new"
+    return {"returned": [list(head) for head in returned], "reason": reason}
 
 
 def ramp_gate(number: int, ramp: int) -> float:

@@ -17,7 +17,7 @@ import transformers
 from neural_plasticity.config import RunConfig, as_json
 from neural_plasticity.data.prompts import PROBE_PROMPTS_VERSION
 from neural_plasticity.errors import TrainingError
-from neural_plasticity.events import Event, PhaseStarted, RunEnded, RunStarted
+from neural_plasticity.events import Event, PhaseEnded, PhaseStarted, RunEnded, RunStarted
 from neural_plasticity.experiment import checkpoints
 from neural_plasticity.experiment.clock import Stage
 from neural_plasticity.experiment.evaluation import evaluation
@@ -67,10 +67,15 @@ def play(x: Experiment, stages_done: int = 0) -> Iterator[Event]:
             checkpoints.keep(x)  # where a first cycle outside the budget leads back to
         planned, unit = _planned(x, stage)
         x.clock.enter(stage, work, planned, unit)
-        yield PhaseStarted(planned=planned, unit=unit, **x.clock.at())
+        if x.training is not None and x.training.within is not None:
+            x.clock.rejoin(x.training.within)
+        else:
+            yield PhaseStarted(planned=planned, unit=unit, **x.clock.at())
         try:
             for event in judging(x) if stage.judges else PHASES[stage.phase](x):
                 followed(x, event)
+                if isinstance(event, PhaseEnded):
+                    x.training = None
                 yield event
         except RuntimeError as error:
             if not _out_of_memory(error):

@@ -26,7 +26,7 @@ from neural_plasticity.experiment.clock import (
     stages,
 )
 from neural_plasticity.experiment.judged_text import JudgedText, judged_text, refuse_hopeless_budget
-from neural_plasticity.experiment.training import Losses, batches_of, held_out_losses
+from neural_plasticity.experiment.training import Losses, Training, batches_of, held_out_losses
 from neural_plasticity.heads import BoolGrid, FloatGrid, HeadId, StateGrid, first_states, heads_of
 from neural_plasticity.models.attach import Heads, attach
 from neural_plasticity.models.loading import load_model
@@ -81,6 +81,7 @@ class Experiment:
     damage: Interval = UNKNOWN  # validation loss after minus before the last pruning
     loss_before_pruning: float = math.nan
     loss_after_pruning: float = math.nan
+    training: Training | None = None  # while a training phase is under way
 
     @property
     def scoring(self) -> IntBlocks:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,14 @@ from transformers import get_constant_schedule_with_warmup
 
 from neural_plasticity.config import RunConfig
 from neural_plasticity.data.tokens import IntBlocks
-from neural_plasticity.errors import TrainingError
+from neural_plasticity.errors import RecordError, TrainingError
+from neural_plasticity.experiment.clock import Within
 from neural_plasticity.models.attach import Heads
 from neural_plasticity.models.protection import Protection
 
 Losses = npt.NDArray[np.float64]  # (sequences,)
+Moments = dict[str, dict[str, Tensor]]  # by parameter, and by the optimiser's name for it
+_ADAM = {"step": False, "exp_avg": True, "exp_avg_sq": True}  # whether it has the parameter's shape
 
 
 @dataclass
@@ -34,15 +37,43 @@ class Trainee:
     gradient_norm: float = math.nan  # of the last step, before it was clipped
 
     @classmethod
-    def start(cls, model: nn.Module, heads: Heads | None, config: RunConfig, steps: int) -> Trainee:
-        """AdamW with a fresh state: every training phase begins like the others, so phases can be compared."""
+    def start(cls, model: nn.Module, heads: Heads | None, config: RunConfig, steps: int, done: int = 0) -> Trainee:
+        """AdamW with a fresh state: every training phase begins like the others, so phases can be compared.
+
+        Where ``done`` of the ``steps`` were done before, the learning rate goes on there; `take_up` gives the rest.
+        """
         decayed = [p for p in model.parameters() if p.ndim >= 2]
         plain = [p for p in model.parameters() if p.ndim < 2]
         groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+        for group in groups:
+            group["initial_lr"] = config.learning_rate  # what a schedule that goes on reckons from
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
         protection = heads.protect(optimizer) if heads is not None else None
-        schedule = get_constant_schedule_with_warmup(optimizer, max(1, steps // 10))
+        schedule = get_constant_schedule_with_warmup(optimizer, max(1, steps // 10), last_epoch=done - 1)
         return cls(model, optimizer, schedule, protection)
+
+    @property
+    def moments(self) -> Moments:
+        """The optimiser's state of each parameter, by its name. The optimiser's own tensors, not copies."""
+        state = self.optimizer.state
+        return {name: dict(state[one]) for name, one in self.model.named_parameters() if one in state}
+
+    def take_up(self, moments: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Go on with the optimiser's state of another process (`moments`).
+
+        Raises:
+            RecordError: it is not that of this model.
+        """
+        parameters = dict(self.model.named_parameters())
+        for name, kept in moments.items():
+            parameter = parameters.get(name)
+            if parameter is None or kept.keys() != _ADAM.keys() or not _fit(kept, parameter):
+                raise RecordError(f"optimiser state of {name!r}: expected that of a parameter of the model.")
+            self.optimizer.state[parameter] = {
+                # AdamW counts its steps on the CPU.
+                what: one.clone() if what == "step" else one.to(parameter.device, copy=True)
+                for what, one in kept.items()
+            }
 
     def __enter__(self) -> Trainee:
         return self
@@ -79,6 +110,32 @@ class Trainee:
         if batch.is_cuda:  # or the time of the step would be that of handing it over
             torch.cuda.synchronize(batch.device)
         return value
+
+
+def _fit(kept: Mapping[str, Tensor], parameter: nn.Parameter) -> bool:
+    return all(kept[what].shape == (parameter.shape if shaped else ()) for what, shaped in _ADAM.items()) and all(
+        one.dtype.is_floating_point for one in kept.values()
+    )
+
+
+@dataclass
+class Training:
+    """A training phase under way: what there is to keep, beside the models, for it to go on at its next step.
+
+    ``memory`` is the phase's own: plain values, set before the first step. ``taken_up`` is what trainees begin with
+    where the phase goes on: their `Trainee.moments`, by name.
+    """
+
+    memory: dict[str, Any] = field(default_factory=dict)
+    losses: list[float] = field(default_factory=list)  # of each step done, in nats per token
+    trainees: dict[str, Trainee] = field(default_factory=dict)  # while steps are done: "model", and "control" if any
+    taken_up: dict[str, Moments] = field(default_factory=dict)
+    within: Within | None = None  # where the phase goes on; None: it is new
+
+    @property
+    def done(self) -> int:
+        """How many steps are done."""
+        return len(self.losses)
 
 
 def batches_of(blocks: IntBlocks, batch_size: int, device: torch.device) -> Iterator[Tensor]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 from neural_plasticity.data.tokens import shuffled_batches
 from neural_plasticity.events import Event, PhaseEnded, Stabilised, StepMetrics
 from neural_plasticity.experiment.clock import VALIDATIONS
 from neural_plasticity.experiment.state import Experiment
-from neural_plasticity.experiment.training import Trainee
+from neural_plasticity.experiment.training import Trainee, Training
 from neural_plasticity.policies.stabilisation import stabilisation
 
 _DATA = 1  # purpose numbers of Experiment.seed_for
@@ -20,14 +20,12 @@ _DROPOUT = 5
 
 def warmup(x: Experiment) -> Iterator[Event]:
     """Train until the loss is stable, at the latest until ``warmup_steps``; the baseline is what comes out."""
-    losses: list[float] = []
+    losses: Sequence[float] = ()
     reason = f"the step limit of {x.config.warmup_steps} was reached before the loss was stable"
     for metrics in training_steps(x, x.config.warmup_steps):
         yield metrics
-        if "loss" not in metrics.metrics:
-            continue
-        losses.append(metrics.metrics["loss"])
-        yield x.clock.progress()
+        assert x.training is not None
+        losses = x.training.losses
         stable = stabilisation(losses, window=x.config.stabilisation_window, tolerance=x.config.stabilisation_tolerance)
         if stable is not None:
             reason = stable.reason
@@ -42,6 +40,7 @@ def warmup(x: Experiment) -> Iterator[Event]:
                 **x.clock.at(),
             )
             break
+        yield x.clock.progress()
     x.loss_before_pruning = x.validation_loss()
     yield validation_metrics(x, x.loss_before_pruning)
     if x.config.control:
@@ -82,20 +81,22 @@ def training_steps(
     share: float = 1.0,
     before_step: Callable[[int], Mapping[str, float]] | None = None,
 ) -> Iterator[StepMetrics]:
-    """``steps`` training steps of the model, and of the control where there is one.
+    """``steps`` training steps of the model, and of the control where there is one: those that are not done yet.
+
+    What there is to know for going on after a step stands in ``x.training``, which `play` takes away with the phase's
+    end. After each step's metrics the phase yields a `Progress`: there it is at rest, and can be kept.
 
     ``data`` and ``dropout`` are purpose numbers of `Experiment.seed_for`, ``share`` the part of the phase's work that
     this is, and ``before_step`` is told each step's number before it and gives further metrics.
     """
+    training = x.training = x.training or Training()
     with ExitStack() as stack:
-        trainee = stack.enter_context(Trainee.start(x.model, x.heads, x.config, steps))
-        control = None
-        if x.control is not None:
-            control = stack.enter_context(Trainee.start(x.control, None, x.config, steps))
-        batches = shuffled_batches(x.train, x.config.batch_size, x.seed_for(data))
+        trainee = _trainee(x, "model", steps, stack)
+        control = None if x.control is None else _trainee(x, "control", steps, stack)
+        batches = shuffled_batches(x.train, x.config.batch_size, x.seed_for(data), skip=training.done)
         dropout_seed = x.seed_for(dropout)
         every = math.ceil(steps / VALIDATIONS)
-        for number in range(steps):
+        for number in range(training.done, steps):
             batch = next(batches).to(x.device)
             more = before_step(number) if before_step is not None else {}
             began = time.perf_counter()
@@ -113,9 +114,23 @@ def training_steps(
                 # The same dropout masks for both: a control must differ from the model in nothing but its heads.
                 metrics["control_loss"] = control.step(batch, dropout_seed + number)
             x.clock.tick(share=share)
+            training.losses.append(loss)
             if number % every == every - 1 and number != steps - 1:
                 metrics["validation_loss"] = x.validation_loss()
             yield StepMetrics(metrics=metrics, **x.clock.at())
+
+
+def _trainee(x: Experiment, name: str, steps: int, stack: ExitStack) -> Trainee:
+    """The model or the control in training, where it stands; ``stack`` lets it go."""
+    training = x.training
+    model, heads = (x.model, x.heads) if name == "model" else (x.control, None)
+    assert training is not None
+    assert model is not None
+    trainee = stack.enter_context(Trainee.start(model, heads, x.config, steps, training.done))
+    trainee.take_up(training.taken_up.pop(name, {}))
+    training.trainees[name] = trainee
+    stack.callback(training.trainees.pop, name)
+    return trainee
 
 
 def validation_metrics(x: Experiment, loss: float) -> StepMetrics:
