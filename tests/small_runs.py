@@ -16,12 +16,15 @@ from neural_plasticity.models.loading import BUILTIN_DIRECTORY
 from tests.architectures import build
 
 
-def save_model(directory: Path, architecture: str = "gpt2", *, poison: bool = False) -> Path:
-    """A random-weight model with the built-in tokeniser in ``directory``; ``poison`` makes its loss NaN on our text."""
+def save_model(directory: Path, architecture: str = "gpt2", *, poison: bool = False, **overrides: Any) -> Path:
+    """A random-weight model with the built-in tokeniser in ``directory``; ``poison`` makes its loss NaN on our text.
+
+    ``overrides`` go to the model's configuration.
+    """
     tokenizer = PreTrainedTokenizerFast.from_pretrained(BUILTIN_DIRECTORY)
     torch.manual_seed(0)
     dropout = {"resid_pdrop": 0.1, "attn_pdrop": 0.1} if architecture == "gpt2" else {}
-    model = build(architecture, vocab_size=len(tokenizer), tie_word_embeddings=False, **dropout)
+    model = build(architecture, vocab_size=len(tokenizer), tie_word_embeddings=False, **dropout, **overrides)
     if poison:
         with torch.no_grad():
             model.get_input_embeddings().weight[tokenizer("prune")["input_ids"][0]] = float("nan")

@@ -116,9 +116,13 @@ def resume_run(run_dir: Path, asked: RunConfig) -> int:
     Of the options ``asked`` for now, those about views count; the experiment's own are those it was started with.
 
     Raises:
-        InputError: there is no run, it has finished, or text or model are not what they were.
+        InputError: there is no run, it never began or has finished, or text or model are not what they were.
     """
     with open_run(run_dir) as run:
+        if not run.last_seq:
+            raise RecordError(
+                f"--resume {run_dir}: this run was ended before it recorded anything; start it again there."
+            )
         if run.summary().state == "finished":
             raise RecordError(f"--resume {run_dir}: this run has finished; start a new one in another directory.")
         config = _resumed(from_json(run.config), asked)
@@ -137,7 +141,8 @@ def go_on(config: RunConfig, run_dir: Path, player: Player | None = None, origin
 
     source = origin or run_dir
     with open_run(source) as run:
-        before = run.started
+        # The first one: a later attempt says how large the model was when it went on, new heads included.
+        before = next((event for event in run.events(RunStarted) if isinstance(event, RunStarted)), None)
     with ConsoleView() as console:
         experiment = _open(config, console)
         _check_same(before, experiment, source)

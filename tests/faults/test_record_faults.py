@@ -19,10 +19,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neural_plasticity.config import RunConfig
 from neural_plasticity.errors import RecordError
 from neural_plasticity.events import AttentionMaps, Event, HeadScores, LogLine, RunStarted, StepMetrics
 from neural_plasticity.record import RecordWriter, open_run, schema
 from neural_plasticity.record.schema import choose_journal, file_system
+from neural_plasticity.session import resume_run
 
 KILLS = 100
 
@@ -135,6 +137,19 @@ def test_a_creation_that_was_cut_short_is_said_in_one_line(tmp_path: Path) -> No
     _one_line(caught, str(tmp_path), "not begun")
     with RecordWriter.create(tmp_path) as writer:
         assert writer.append(LogLine(message="x")) == 1
+
+
+def test_a_run_that_was_killed_before_its_first_event_is_begun_afresh(tmp_path: Path) -> None:
+    code = "import os, sys; from neural_plasticity.record import RecordWriter; "
+    code += "RecordWriter.create(sys.argv[1]); os.kill(os.getpid(), 9)"
+    for _ in range(2):
+        assert subprocess.run([sys.executable, "-c", code, str(tmp_path)]).returncode == -signal.SIGKILL
+    with pytest.raises(RecordError) as caught:
+        resume_run(tmp_path, RunConfig())
+    _one_line(caught, str(tmp_path), "before it recorded anything", "start it again")
+    with RecordWriter.create(tmp_path) as writer:
+        assert (writer.append(LogLine(message="x")), writer.attempt) == (1, 1)
+    _intact(tmp_path, 1)
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])

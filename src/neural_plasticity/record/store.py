@@ -77,6 +77,8 @@ class RecordWriter:
     def create(cls, run_dir: Path | str) -> RecordWriter:
         """A new record in ``run_dir``, which is made if it does not exist.
 
+        A record that holds no event is begun afresh: its run was killed before it could say anything.
+
         Raises:
             RecordError: the directory cannot be made or written, is a file, or already holds a run.
         """
@@ -84,12 +86,14 @@ class RecordWriter:
         with _one_line(directory):
             directory.mkdir(parents=True, exist_ok=True)
             writer = cls._open(directory / FILE_NAME)
-            if writer.attempt:
+            if writer.last_seq:
                 writer._abandon()
                 raise RecordError(
                     f"{directory}: already holds a run; give another output directory, or resume that run."
                 )
             with writer._disposed_on_error():
+                writer._connection.execute("DELETE FROM attempts")
+                writer.attempt = 0
                 writer._begin_attempt(kept_seq=0, resumed_step=None)
             return writer
 

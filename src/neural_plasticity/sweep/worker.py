@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from neural_plasticity.config import RunConfig, from_json
 from neural_plasticity.errors import InputError, RecordError
 from neural_plasticity.events import Event, LogLine, PhaseEnded, RunEnded, RunStarted
+from neural_plasticity.record import open_run
 from neural_plasticity.record.lock import DirectoryLock
 from neural_plasticity.record.schema import FILE_NAME
 from neural_plasticity.session import CHECKPOINTS, go_on, start_run
@@ -70,7 +72,7 @@ def perform(task: Task) -> int:
     begun = (directory / FILE_NAME).exists()
     if task.kind == "beginning":
         player = partial(beginning, levels=task.levels, cells=task.cells)
-        return go_on(config, directory, player) if begun else start_run(config, directory, player)
+        return go_on(config, directory, player) if _has_events(directory) else start_run(config, directory, player)
     origin = None if begun or task.origin is None else Path(task.origin)
     code = go_on(config, directory, partial(cell, shared_by=task.cells), origin)
     if code == 0:
@@ -79,6 +81,13 @@ def perform(task: Task) -> int:
         if not task.keep_checkpoints:
             shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
     return code
+
+
+def _has_events(directory: Path) -> bool:
+    """Whether there is anything to go on with; a run that was killed while it opened has recorded nothing."""
+    with contextlib.suppress(RecordError), open_run(directory) as run:
+        return run.last_seq > 0
+    return False
 
 
 def _fill(name: str, directory: Path, config: RunConfig, mode: str | None) -> None:
