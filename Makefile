@@ -10,7 +10,7 @@ ARGS ?=
 PYTHON ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format bench paper page page-check browser screenshots clean
+.PHONY: help install run test lint format bench faults paper page page-check browser screenshots clean
 
 # The page's own tools come with Node.js 20.19 or newer: the machine's, or else the one that PyPI carries.
 NPM := $(shell node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' \
@@ -73,6 +73,10 @@ bench: $(VENV)/.installed  ## measure every figure that this project claims; exi
 	echo; \
 	if [ -n "$$missed" ]; then echo "Missed:$$missed"; exit 1; fi; \
 	echo 'Every figure is within its bound.'
+
+# Restartable, in output/faults. Its table goes where docs/reliability.md quotes it from.
+faults: $(VENV)/.installed  ## kill runs at 200 random moments (SIGKILL), resume each, compare; ARGS="--kills 20" for fewer
+	$(BIN)/python -m tests.faults.campaign --csv benchmarks/results/kill_campaign.csv $(ARGS)
 
 # Restartable: the same command goes on. About six hours on two cores; ARGS=--dry_run says how long it takes here.
 paper: $(VENV)/.installed  ## measure the public table of strategies again, with its figures, into output/paper
