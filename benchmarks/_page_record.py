@@ -24,9 +24,12 @@ CHUNK = 20_000
 PROMPTS = ("def __init__(self, path):\n    ", "import os\nimport sys\n\n", "class Reader:\n    def read(self")
 
 
-def write_record(folder: Path, steps: int = STEPS, snapshots: int = SNAPSHOTS, *, ended: bool = True) -> Path:
+def write_record(
+    folder: Path, steps: int = STEPS, snapshots: int = SNAPSHOTS, *, ended: bool = True,
+    shape: tuple[int, int] = SHAPE, progress_every: int = 10_000,
+) -> Path:  # fmt: skip
     """The record of such a run in ``folder``; not ``ended``: as a run that still goes on would leave it."""
-    events = long_run(steps, snapshots, ended=ended)
+    events = long_run(steps, snapshots, ended=ended, shape=shape, progress_every=progress_every)
     with RecordWriter.create(folder) as writer:
         while writer.append_many(islice(events, CHUNK)):
             pass
@@ -53,17 +56,18 @@ def columns(steps: int) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
     }
 
 
-def long_run(steps: int, snapshots: int, *, ended: bool = True) -> Iterator[ev.Event]:
+def long_run(
+    steps: int, snapshots: int, *, ended: bool = True, shape: tuple[int, int] = SHAPE, progress_every: int = 10_000
+) -> Iterator[ev.Event]:
     """A warm-up and five cycles of the same length: analysis, pruning (regrowth in the last two), fine-tuning."""
     random = np.random.default_rng(1)
     values = columns(steps)
-    rows = np.column_stack([values[name] for name in METRICS]).tolist()
-    history = _scores(random, snapshots)
+    history = _scores(random, snapshots, shape)
     every = max(1, steps // max(1, snapshots))
     per_part = steps // (CYCLES + 1)
-    active = np.ones(SHAPE, dtype=bool)
+    active = np.ones(shape, dtype=bool)
     yield ev.RunStarted(
-        name="long-run", shape=SHAPE, simulated=True, config={"cycles": CYCLES, "pruning_level": 0.1, "seed": 0}
+        name="long-run", shape=shape, simulated=True, config={"cycles": CYCLES, "pruning_level": 0.1, "seed": 0}
     )
     for part in range(CYCLES + 1):
         first = part * per_part
@@ -73,27 +77,35 @@ def long_run(steps: int, snapshots: int, *, ended: bool = True) -> Iterator[ev.E
             yield from _changes(random, history[min(first // every, snapshots - 1)], active, part, at)
         phase = "fine-tuning" if part else "warmup"
         yield ev.PhaseStarted(phase=phase, planned=last - first, **at)
-        for step in range(first, last):
+        for step, row in zip(range(first, last), _rows(values, first, last), strict=True):
             if step % every == 0 and step // every < snapshots:
                 yield ev.HeadScores(step=step, phase=phase, cycle=part, scores={"gradient": history[step // every]})
-            metrics = dict(zip(METRICS, rows[step], strict=True))
+            metrics = dict(zip(METRICS, row, strict=True))
             yield ev.StepMetrics(step=step, phase=phase, cycle=part, phase_step=step - first, metrics=metrics)
-            if step % 10_000 == 0:
+            if step % progress_every == 0:
                 yield ev.Progress(
                     step=step, phase=phase, cycle=part, done=step - first, planned=last - first,
                     run_fraction=step / steps, seconds_left=(steps - step) / 100,
                 )  # fmt: skip
-                yield ev.LogLine(step=step, phase=phase, cycle=part, message=f"step {step:,}: loss {rows[step][0]:.4f}")
+            if step % 10_000 == 0:
+                yield ev.LogLine(step=step, phase=phase, cycle=part, message=f"step {step:,}: loss {row[0]:.4f}")
         yield from _looked_at(random, active, values["loss"][last - 1], {"cycle": part, "step": last - 1})
     if ended:
         yield ev.RunEnded(step=steps - 1, state="finished", phase="fine-tuning", cycle=CYCLES)
 
 
-def _scores(random: np.random.Generator, snapshots: int) -> list[FloatGrid]:
+def _rows(values: dict[str, np.ndarray[Any, np.dtype[np.float64]]], first: int, last: int) -> Iterator[list[float]]:
+    """Each step's values, a stretch at a time: ten million of them as Python's floats would take gigabytes."""
+    for start in range(first, last, CHUNK):
+        stretch = slice(start, min(start + CHUNK, last))
+        yield from np.column_stack([values[name][stretch] for name in METRICS]).tolist()
+
+
+def _scores(random: np.random.Generator, snapshots: int, shape: tuple[int, int]) -> list[FloatGrid]:
     """Every head's importance wanders, and is measured with noise."""
-    base = random.gamma(1.2, 0.02, SHAPE)
-    walk = np.exp(np.cumsum(random.normal(0, 0.03, (snapshots, *SHAPE)), axis=0))
-    measured = base * walk * random.lognormal(0, 0.05, (snapshots, *SHAPE))
+    base = random.gamma(1.2, 0.02, shape)
+    walk = np.exp(np.cumsum(random.normal(0, 0.03, (snapshots, *shape)), axis=0))
+    measured = base * walk * random.lognormal(0, 0.05, (snapshots, *shape))
     return list(measured)
 
 
@@ -105,16 +117,17 @@ def _changes(
     yield ev.PhaseStarted(phase="analysis", **at)
     yield ev.HeadScores(phase="analysis", scores={"gradient": score}, sequences=64, **at)
     yield ev.PhaseStarted(phase="pruning", **at)
-    rank = np.full(SHAPE, -1, dtype=np.int64)
+    rank = np.full(active.shape, -1, dtype=np.int64)
     places = np.flatnonzero(active.ravel())
     order = places[np.argsort(score.ravel()[places])]
     rank.ravel()[order] = np.arange(len(order))
     chosen = order[: max(1, round(0.1 * len(order)))]
     threshold = float(score.ravel()[chosen[-1]])
-    heads = tuple(HeadId(int(one) // SHAPE[1], int(one) % SHAPE[1]) for one in chosen)
+    heads = tuple(HeadId(int(one) // active.shape[1], int(one) % active.shape[1]) for one in chosen)
     yield ev.HeadsPruned(
         phase="pruning", heads=heads, strategy="gradient", level=0.1, score=score, rank=rank,
-        protected=np.zeros(SHAPE, dtype=bool), threshold=threshold, rule="lowest gradient importance first", seed=0,
+        protected=np.zeros(active.shape, dtype=bool), threshold=threshold, rule="lowest gradient importance first",
+        seed=0,
         reasons={
             f"{head.layer}.{head.head}": f"gradient importance {score[head]:.4g}, rank {rank[head]} of {len(order)}"
             for head in heads
@@ -126,7 +139,8 @@ def _changes(
     if part >= CYCLES - 1:
         gone = np.flatnonzero(~active.ravel())
         back = tuple(
-            HeadId(int(one) // SHAPE[1], int(one) % SHAPE[1]) for one in random.choice(gone, size=3, replace=False)
+            HeadId(int(one) // active.shape[1], int(one) % active.shape[1])
+            for one in random.choice(gone, size=3, replace=False)
         )
         yield ev.HeadsGrown(
             phase="pruning", heads=back, strategy="gradient", score=score, rule="benefit above its interval",
@@ -163,10 +177,18 @@ def _looked_at(
         "path",
         "else",
     )
-    raw = np.tril(random.gamma(0.6, 1.0, (*SHAPE, len(tokens), len(tokens)))) + np.eye(len(tokens)) * 1e-6
+    raw = np.tril(random.gamma(0.6, 1.0, (*active.shape, len(tokens), len(tokens)))) + np.eye(len(tokens)) * 1e-6
     maps = raw / raw.sum(-1, keepdims=True)
     maps[~active] = np.nan
-    yield ev.AttentionMaps(phase="evaluation", prompt=PROMPTS[0], tokens=tokens, maps=maps, model=model, **at)
+    yield ev.AttentionMaps(
+        phase="evaluation",
+        prompt=PROMPTS[0],
+        tokens=tokens,
+        maps=ev.in_steps(maps),
+        model=model,
+        error=ev.MAP_ERROR,
+        **at,
+    )
     figures = {"loss": loss, "perplexity": float(np.exp(loss)), "perplexity_low": float(np.exp(loss - 0.02)),
                "perplexity_high": float(np.exp(loss + 0.02)), "sparsity": 1 - float(active.mean())}  # fmt: skip
     yield ev.Evaluation(phase="evaluation", results={model: figures}, sequences=64, tokens=64 * 256, **at)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,13 +96,14 @@ class _Look:
 
 @dataclass(frozen=True)
 class _Packed:
-    """One head's pattern, quantised, with what that changed at most, its drift, and what it attends to."""
+    """One look's patterns, quantised, with what that changed at most, their drift, and what they attend to."""
 
-    pattern: npt.NDArray[np.uint8]
-    error: float
-    drift: float
-    first_token_mass: float
-    previous_token: float
+    place: dict[HeadId, int]  # of each head in the arrays, all (heads, …)
+    patterns: npt.NDArray[np.uint8]
+    errors: Maps
+    drift: Maps
+    first_token_mass: Maps
+    previous_token: Maps
 
 
 def attention_evolution(run: Run, most_bytes: int = BYTES) -> AttentionEvolution:
@@ -152,7 +152,7 @@ def _prompt(
     looks = _kept(looks, changes, side, said)
     drift = PatternDrift()
     packed = [_read(run, look, side, drift, sums) for look in looks]  # one look's patterns in memory at a time
-    heads = sorted({head for one in packed for head in one})
+    heads = sorted({head for one in packed for head in one.place})
     room = max(most_bytes // (len(looks) * side * side), 1)
     if len(heads) > room:
         said.append(f"{room:,} of {len(heads):,} heads are here, those whose attention changed most first.")
@@ -172,38 +172,32 @@ def _kept(looks: Sequence[_Look], changes: Sequence[int], side: int, said: list[
     return [look for look in looks if look.place.seq in chosen]
 
 
-def _read(run: Snapshot, look: _Look, side: int, drift: PatternDrift, sums: DriftSums) -> dict[HeadId, _Packed]:
+def _read(run: Snapshot, look: _Look, side: int, drift: PatternDrift, sums: DriftSums) -> _Packed:
     """Every pattern of a look, packed, and its drift counted in."""
-    found: dict[HeadId, _Packed] = {}
-    for one in run.at([look.place.seq]):
-        event = one.event
-        assert isinstance(event, AttentionMaps)
-        heads = looked_at(event)
-        exact = event.maps.reshape(-1, *event.maps.shape[-2:])[: len(heads), :side, :side].astype(np.float64)
-        known = np.isfinite(exact)
-        values = np.full(exact.shape, NO_PATTERN, np.uint8)
-        values[known] = np.rint(np.clip(exact[known], 0, 1) * _LEVELS).astype(np.uint8)
-        errors = np.where(known, np.abs(values / _LEVELS - exact), 0.0).max(axis=(1, 2)) + event.error
-        control = event.model == CONTROL
-        to_baseline, to_previous = drift.take(control, heads, exact)
-        sums.add(event.prompt, control, (event.cycle, event.step), heads, to_baseline, to_previous)
-        masses = (exact[:, 1:, 0].mean(1), exact.diagonal(-1, 1, 2).mean(1)) if side > 1 else [to_baseline * np.nan] * 2
-        for place, head in enumerate(heads):
-            found[head] = _Packed(
-                values[place], float(errors[place]) if known[place].any() else 0.0, float(to_baseline[place]),
-                float(masses[0][place]), float(masses[1][place]),
-            )  # fmt: skip
-    return found
+    (event,) = (one.event for one in run.at([look.place.seq]))
+    assert isinstance(event, AttentionMaps)
+    heads = looked_at(event)
+    exact = event.maps.reshape(-1, *event.maps.shape[-2:])[: len(heads), :side, :side].astype(np.float64)
+    known = np.isfinite(exact)
+    levels = np.where(known, np.rint(np.clip(exact, 0, 1) * _LEVELS), NO_PATTERN)
+    errors = np.where(known, np.abs(levels / _LEVELS - exact), 0.0).max(axis=(1, 2)) + event.error
+    control = event.model == CONTROL
+    to_baseline, to_previous = drift.take(control, heads, exact)
+    sums.add(event.prompt, control, (event.cycle, event.step), heads, to_baseline, to_previous)
+    masses = (exact[:, 1:, 0].mean(1), exact.diagonal(-1, 1, 2).mean(1)) if side > 1 else [to_baseline * np.nan] * 2
+    return _Packed(
+        {head: place for place, head in enumerate(heads)}, levels.astype(np.uint8),
+        np.where(known.any(axis=(1, 2)), errors, 0.0), to_baseline, *masses,
+    )  # fmt: skip
 
 
-def _chosen(heads: Sequence[HeadId], packed: Sequence[dict[HeadId, _Packed]], room: int) -> list[HeadId]:
+def _chosen(heads: Sequence[HeadId], packed: Sequence[_Packed], room: int) -> list[HeadId]:
     """Heads that drifted furthest; the one that drifted most of each layer comes before any other."""
-
-    def furthest(head: HeadId) -> float:
-        drifts = [one[head].drift for one in packed if head in one]
-        return max((drift for drift in drifts if not math.isnan(drift)), default=-1.0)
-
-    ordered = sorted(heads, key=lambda head: -furthest(head))
+    furthest = dict.fromkeys(heads, -1.0)
+    for one in packed:
+        for head, place in one.place.items():
+            furthest[head] = max(furthest[head], one.drift[place])  # of NaN and a number, the number
+    ordered = sorted(heads, key=lambda head: -furthest[head])
     layers: dict[int, HeadId] = {}
     for head in ordered:
         layers.setdefault(head.layer, head)
@@ -211,17 +205,18 @@ def _chosen(heads: Sequence[HeadId], packed: Sequence[dict[HeadId, _Packed]], ro
     return sorted(sorted(ordered, key=lambda head: head not in leading)[:room])
 
 
-def _take(run: Snapshot, look: _Look, heads: Sequence[HeadId], packed: dict[HeadId, _Packed]) -> Take:
-    own = [head for head in heads if head in packed]
+def _take(run: Snapshot, look: _Look, heads: Sequence[HeadId], packed: _Packed) -> Take:
+    own = [head for head in heads if head in packed.place]
+    at = np.array([packed.place[head] for head in own], np.int64)
     event = look.event
     return Take(
         event.step, event.cycle, event.phase, figures.shorten(figures.clean(event.model), 40),
         np.array(own, np.int64).reshape(-1, 2),
-        np.stack([packed[head].pattern for head in own]) if own else np.empty((0, 0, 0), np.uint8),
-        max((packed[head].error for head in own), default=0.0),
-        np.array([packed[head].drift for head in own], np.float32),
-        np.array([packed[head].first_token_mass for head in own], np.float32),
-        np.array([packed[head].previous_token for head in own], np.float32),
+        packed.patterns[at],
+        float(packed.errors[at].max(initial=0.0)),
+        packed.drift[at].astype(np.float32),
+        packed.first_token_mass[at].astype(np.float32),
+        packed.previous_token[at].astype(np.float32),
         _induction(run, look, own),
     )  # fmt: skip
 

@@ -49,27 +49,46 @@ class AttentionMover:
     cycle: int
 
 
-@dataclass
 class PatternDrift:
     """Divergences of one prompt, look by look; what later looks are held against is all that it keeps."""
 
-    first: dict[HeadId, Maps] = field(default_factory=dict)
-    previous: dict[tuple[bool, HeadId], Maps] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._row: dict[HeadId, int] = {}
+        self._first: Maps | None = None
+        self._previous: dict[bool, Maps] = {}  # of the model and the control: NaN where a head had no pattern yet
 
     def take(self, control: bool, heads: Sequence[HeadId], maps: Maps) -> tuple[Maps, Maps]:
         """Drift to baseline and to the look before, (heads) each; NaN where there is no pattern. Later looks compare.
 
-        The control begins as the model does, so it is held against the model's first look.
+        ``maps`` (heads, T, T). The control begins as the model does, so it is held against the model's first look.
         """
-        known: npt.NDArray[np.bool_] = np.asarray(np.isfinite(maps).any(axis=(1, 2)))
-        for place, head in enumerate(heads):
-            if known[place]:
-                self.first.setdefault(head, maps[place])
-        nothing = np.full(maps.shape[1:], np.nan)
-        first = np.stack([self.first.get(head, nothing) for head in heads])
-        before = np.stack([self.previous.get((control, head), self.first.get(head, nothing)) for head in heads])
-        self.previous |= {(control, head): maps[place] for place, head in enumerate(heads) if known[place]}
+        rows = np.array([self._row.setdefault(head, len(self._row)) for head in heads], np.int64)
+        size = (len(self._row), *maps.shape[1:])
+        self._first = _grown(self._first, size)
+        previous = self._previous[control] = _grown(self._previous.get(control), size)
+        known = _known(maps)
+        new = known & ~_known(self._first[rows])
+        self._first[rows[new]] = maps[new]
+        first, before = self._first[rows], previous[rows]
+        missing = ~_known(before)
+        before[missing] = first[missing]
+        previous[rows[known]] = maps[known]
         return row_divergence(first, maps), row_divergence(before, maps)
+
+
+def _known(maps: Maps) -> npt.NDArray[np.bool_]:
+    """(heads): those that have a pattern."""
+    return np.asarray(np.isfinite(maps).any(axis=(1, 2)))
+
+
+def _grown(maps: Maps | None, size: tuple[int, ...]) -> Maps:
+    """``maps``, with room for more heads; those have no pattern yet."""
+    if maps is not None and len(maps) == size[0]:
+        return maps
+    larger = np.full(size, np.nan)
+    if maps is not None:
+        larger[: len(maps)] = maps
+    return larger
 
 
 @dataclass
