@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 from _page_browser import VIEW
-from _page_record import CHUNK, METRICS, SHAPE, SNAPSHOTS, STEPS, long_run
+from _page_record import CHUNK, METRICS, SHAPE, STEPS, Plan, long_run
 from playwright.async_api import Browser, Page
 
 from neural_plasticity import events as ev
@@ -169,7 +169,7 @@ def _cpu(process: psutil.Process) -> float:
 
 def write(run_dir: Path, commits: Path, seconds: float, steps: int) -> None:
     """Record the history; after a line on standard input go on, an event at a time, and note when each was kept."""
-    history = long_run(steps, SNAPSHOTS, ended=False)
+    history = long_run(Plan(steps, ended=False))
     random = np.random.default_rng(2)
     rows: list[tuple[int, float]] = []
     with RecordWriter.create(run_dir) as writer:

@@ -8,6 +8,7 @@ log) is there too.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,24 +21,51 @@ from neural_plasticity.record import RecordWriter
 
 STEPS, SNAPSHOTS, SHAPE, CYCLES = 1_000_000, 500, (12, 12), 5
 METRICS = ("loss", "perplexity", "gradient_norm", "tokens_per_second")
+AS_A_RUN = (*METRICS, "control_loss", "learning_rate", "sparsity")  # what a step of `plasticity run` records
 CHUNK = 20_000
+POINTS, WIDTH_OF_A_HEAD = 141, 128  # tokens whose hidden states a run keeps; of a model with 128 heads, say
+TOKENS = tuple("def|__init__|(|self|,|path|)|:|self|.|path|=|path|if|path|else|None|#|as|it|is|:|.|end".split("|"))
 PROMPTS = ("def __init__(self, path):\n    ", "import os\nimport sys\n\n", "class Reader:\n    def read(self")
 
+Active = np.ndarray[Any, np.dtype[np.bool_]]  # (layers, heads)
 
-def write_record(
-    folder: Path, steps: int = STEPS, snapshots: int = SNAPSHOTS, *, ended: bool = True,
-    shape: tuple[int, int] = SHAPE, progress_every: int = 10_000,
-) -> Path:  # fmt: skip
-    """The record of such a run in ``folder``; not ``ended``: as a run that still goes on would leave it."""
-    events = long_run(steps, snapshots, ended=ended, shape=shape, progress_every=progress_every)
+
+@dataclass(frozen=True)
+class Plan:
+    """What varies. ``ended``: False leaves the record as a run that still goes on would.
+
+    ``whole``: with everything that `plasticity run` records of as many layers and heads: seven metrics of every step,
+    patterns of three prompts and hidden states, of the pruned model and of the control.
+    """
+
+    steps: int = STEPS
+    snapshots: int = SNAPSHOTS
+    shape: tuple[int, int] = SHAPE
+    ended: bool = True
+    whole: bool = False
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics of every step."""
+        return AS_A_RUN if self.whole else METRICS
+
+    @property
+    def progress_every(self) -> int:
+        """Steps from one report of progress to the next."""
+        return max(1, self.steps // (CYCLES + 1) // 1_000) if self.whole else 10_000
+
+
+def write_record(folder: Path, plan: Plan = Plan()) -> Path:
+    """The record of such a run in ``folder``."""
+    events = long_run(plan)
     with RecordWriter.create(folder) as writer:
         while writer.append_many(islice(events, CHUNK)):
             pass
     return folder
 
 
-def columns(steps: int) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
-    """The four metrics, a value for every step."""
+def columns(steps: int, names: tuple[str, ...] = METRICS) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+    """The metrics ``names``, a value for every step."""
     random = np.random.default_rng(0)
     per_part = max(1, steps // (CYCLES + 1))
     at = np.arange(steps)
@@ -48,20 +76,26 @@ def columns(steps: int) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
     loss = level + slow * 0.05 + random.normal(0, 0.06, steps)
     spikes = random.choice(steps, size=max(1, steps // 50_000), replace=False)
     loss[spikes] += random.gamma(2.0, 0.8, len(spikes))
-    return {
+    found = {
         "loss": loss,
         "perplexity": np.exp(loss + random.normal(0, 0.02, steps)),
         "gradient_norm": random.lognormal(0.0, 0.35, steps) * (0.6 + 0.2 * level),
         "tokens_per_second": random.normal(41_000, 900, steps) - 300 * part,
     }
+    if names != METRICS:
+        found |= {
+            "control_loss": loss - 0.02 * part + random.normal(0, 0.01, steps),
+            "learning_rate": 3e-4 * (1 - inside / per_part),
+            "sparsity": 1 - 0.9**part,
+        }
+    return found
 
 
-def long_run(
-    steps: int, snapshots: int, *, ended: bool = True, shape: tuple[int, int] = SHAPE, progress_every: int = 10_000
-) -> Iterator[ev.Event]:
+def long_run(plan: Plan = Plan()) -> Iterator[ev.Event]:
     """A warm-up and five cycles of the same length: analysis, pruning (regrowth in the last two), fine-tuning."""
+    steps, snapshots, shape = plan.steps, plan.snapshots, plan.shape
     random = np.random.default_rng(1)
-    values = columns(steps)
+    values = columns(steps, plan.metrics)
     history = _scores(random, snapshots, shape)
     every = max(1, steps // max(1, snapshots))
     per_part = steps // (CYCLES + 1)
@@ -80,17 +114,17 @@ def long_run(
         for step, row in zip(range(first, last), _rows(values, first, last), strict=True):
             if step % every == 0 and step // every < snapshots:
                 yield ev.HeadScores(step=step, phase=phase, cycle=part, scores={"gradient": history[step // every]})
-            metrics = dict(zip(METRICS, row, strict=True))
+            metrics = dict(zip(plan.metrics, row, strict=True))
             yield ev.StepMetrics(step=step, phase=phase, cycle=part, phase_step=step - first, metrics=metrics)
-            if step % progress_every == 0:
+            if step % plan.progress_every == 0:
                 yield ev.Progress(
                     step=step, phase=phase, cycle=part, done=step - first, planned=last - first,
                     run_fraction=step / steps, seconds_left=(steps - step) / 100,
                 )  # fmt: skip
             if step % 10_000 == 0:
                 yield ev.LogLine(step=step, phase=phase, cycle=part, message=f"step {step:,}: loss {row[0]:.4f}")
-        yield from _looked_at(random, active, values["loss"][last - 1], {"cycle": part, "step": last - 1})
-    if ended:
+        yield from _looked_at(random, active, values["loss"][last - 1], {"cycle": part, "step": last - 1}, plan.whole)
+    if plan.ended:
         yield ev.RunEnded(step=steps - 1, state="finished", phase="fine-tuning", cycle=CYCLES)
 
 
@@ -98,7 +132,7 @@ def _rows(values: dict[str, np.ndarray[Any, np.dtype[np.float64]]], first: int, 
     """Each step's values, a stretch at a time: ten million of them as Python's floats would take gigabytes."""
     for start in range(first, last, CHUNK):
         stretch = slice(start, min(start + CHUNK, last))
-        yield from np.column_stack([values[name][stretch] for name in METRICS]).tolist()
+        yield from np.column_stack([column[stretch] for column in values.values()]).tolist()
 
 
 def _scores(random: np.random.Generator, snapshots: int, shape: tuple[int, int]) -> list[FloatGrid]:
@@ -110,7 +144,7 @@ def _scores(random: np.random.Generator, snapshots: int, shape: tuple[int, int])
 
 
 def _changes(
-    random: np.random.Generator, score: FloatGrid, active: np.ndarray[Any, np.dtype[np.bool_]], part: int,
+    random: np.random.Generator, score: FloatGrid, active: Active, part: int,
     at: dict[str, Any],
 ) -> Iterator[ev.Event]:  # fmt: skip
     """What happens between two trainings: heads are measured, pruned, and late in the run some come back."""
@@ -151,44 +185,47 @@ def _changes(
 
 
 def _looked_at(
-    random: np.random.Generator, active: np.ndarray[Any, np.dtype[np.bool_]], loss: float, at: dict[str, Any]
-) -> Iterator[ev.Event]:
-    """What is looked at once a cycle: texts, attention maps of one prompt, results on test text."""
+    random: np.random.Generator, active: Active, loss: float, at: dict[str, Any], whole: bool
+) -> Iterator[ev.Event]:  # fmt: skip
+    """What is looked at once a cycle: texts, attention maps, results on test text; maybe hidden states."""
     model = "pruned" if at["cycle"] else "baseline"
+    models = (model, "control") if whole and at["cycle"] else (model,)
     yield ev.PhaseStarted(phase="evaluation", **at)
     for prompt in PROMPTS:
         words = random.choice(["self", "path", "return", "None", "for", "in", "open(", "):", "\n    "], size=40)
         yield ev.TextSample(phase="evaluation", prompt=prompt, text=" ".join(words), model=model, **at)
-    tokens = (
-        "def",
-        "__init__",
-        "(",
-        "self",
-        ",",
-        "path",
-        ")",
-        ":",
-        "self",
-        ".",
-        "path",
-        "=",
-        "path",
-        "if",
-        "path",
-        "else",
-    )
-    raw = np.tril(random.gamma(0.6, 1.0, (*active.shape, len(tokens), len(tokens)))) + np.eye(len(tokens)) * 1e-6
-    maps = raw / raw.sum(-1, keepdims=True)
-    maps[~active] = np.nan
-    yield ev.AttentionMaps(
-        phase="evaluation",
-        prompt=PROMPTS[0],
-        tokens=tokens,
-        maps=ev.in_steps(maps),
-        model=model,
-        error=ev.MAP_ERROR,
-        **at,
-    )
+    for prompt, count in zip(PROMPTS, (24, 8, 8), strict=True) if whole else ((PROMPTS[0], 16),):
+        for name in models:
+            maps = _maps(random, active if name == model else np.ones_like(active), count)
+            yield ev.AttentionMaps(
+                phase="evaluation", prompt=prompt, tokens=TOKENS[:count], maps=ev.in_steps(maps), model=name,
+                error=ev.MAP_ERROR, **at,
+            )  # fmt: skip
+    for name in models if whole else ():
+        layers, heads = active.shape
+        yield _hidden_states(random, layers, WIDTH_OF_A_HEAD * heads, name, at)
     figures = {"loss": loss, "perplexity": float(np.exp(loss)), "perplexity_low": float(np.exp(loss - 0.02)),
                "perplexity_high": float(np.exp(loss + 0.02)), "sparsity": 1 - float(active.mean())}  # fmt: skip
     yield ev.Evaluation(phase="evaluation", results={model: figures}, sequences=64, tokens=64 * 256, **at)
+
+
+def _maps(random: np.random.Generator, active: Active, count: int) -> FloatGrid:
+    """(layers, heads, count, count)"""
+    raw = np.tril(random.gamma(0.6, 1.0, (*active.shape, count, count))) + np.eye(count) * 1e-6
+    maps: FloatGrid = raw / raw.sum(-1, keepdims=True)
+    maps[~active] = np.nan
+    return maps
+
+
+def _hidden_states(random: np.random.Generator, layers: int, width: int, model: str, at: dict[str, Any]) -> ev.Event:
+    """As many layers as a run keeps, of as many points as its passages have."""
+    from neural_plasticity.experiment.observing import kept_layers  # needs torch, and nothing else here does
+
+    kept = kept_layers(layers + 1, POINTS, width)
+    base = np.random.default_rng(2).normal(size=(POINTS, width)).astype(np.float32)
+    noise = random.normal(size=(len(kept), POINTS, width), scale=0.02 * at["cycle"] + 0.01)
+    return ev.Embedding(
+        phase="evaluation", name="hidden states", vectors=(base + noise).astype(np.float16),
+        labels=tuple(TOKENS[one % len(TOKENS)] for one in range(POINTS)), layers=tuple(one - 1 for one in kept),
+        groups=tuple(f"text {one // 20}" for one in range(POINTS)), model=model, **at,
+    )  # fmt: skip

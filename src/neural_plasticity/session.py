@@ -16,6 +16,7 @@ from neural_plasticity.errors import ConfigError, InputError, RecordError, Train
 from neural_plasticity.events import Event, LogLine, PhaseEnded, RunEnded, RunStarted, RunState
 from neural_plasticity.record import RecordWriter, open_run
 from neural_plasticity.record.fork import fork_record
+from neural_plasticity.record.recap import recap
 from neural_plasticity.record.sinks import Sink, fan_out
 from neural_plasticity.render.browser import open_in_browser
 from neural_plasticity.render.console import ConsoleView
@@ -151,7 +152,7 @@ def go_on(config: RunConfig, run_dir: Path, player: Player | None = None, origin
             fork_record(origin, run_dir, last_seq, (f"{CHECKPOINTS}/{checkpoints.NAME}",))
         with RecordWriter.reopen(run_dir, after_seq=last_seq) as record, LivePage(config, run_dir, console) as page:
             with open_run(run_dir) as run:
-                console.catch_up(run.events())
+                console.catch_up(recap(run))
             return _play(experiment, record, console, page, run_dir, stages_done, player)
 
 

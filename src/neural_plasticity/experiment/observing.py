@@ -31,6 +31,7 @@ _ATTENDED, _ATTENDED_TOKENS = 8, 64  # validation sequences for the other scores
 _REPEATED, _PERIOD = 4, 32  # random sequences for the induction score, and after how many tokens they repeat
 _SEED = 20_221  # of those: the same in every run, so that runs compare
 _HALF_MOST = 60_000.0  # of half precision, with room
+_HIDDEN_BYTES = 64_000_000  # of one model's hidden states at one look: a 70B model's would be 190 MB
 
 
 class Passage(NamedTuple):
@@ -105,13 +106,15 @@ def _hidden(x: Experiment, name: str, model: nn.Module) -> Iterator[Embedding]:
     parts: list[Tensor] = []
     labels: list[str] = []
     groups: list[str] = []
-    for passage in _passages(x):
-        if len(passage.ids) < 2:
-            continue
+    layers: list[int] = []
+    passages = [passage for passage in _passages(x) if len(passage.ids) > 1]
+    points = sum(len(passage.ids) - 1 for passage in passages)
+    for passage in passages:
         states = hidden_states(model, passage.ids[None])
         if states is None:
             return
-        parts.append(states[:, 0, 1:].float().cpu())
+        layers = kept_layers(len(states), points, states.shape[-1])
+        parts.append(states[layers, 0, 1:].float().cpu())
         labels += _as_text(x, passage.ids[1:])
         groups += [passage.name] * (len(passage.ids) - 1)
     if not parts:
@@ -121,11 +124,18 @@ def _hidden(x: Experiment, name: str, model: nn.Module) -> Iterator[Embedding]:
         name=HIDDEN_STATES,
         vectors=_compact(vectors),
         labels=tuple(labels),
-        layers=tuple(range(-1, len(vectors) - 1)),
+        layers=tuple(layer - 1 for layer in layers),
         groups=tuple(groups),
         model=name,
         **x.clock.at(),
     )
+
+
+def kept_layers(layers: int, points: int, width: int) -> list[int]:
+    """Those of ``layers`` depths whose hidden states are kept: all where they fit, else evenly spread ones, the first
+    and the last among them."""
+    room = max(_HIDDEN_BYTES // max(points * width * 2, 1), 2)
+    return sorted({round(one) for one in np.linspace(0, layers - 1, min(layers, room)).tolist()})
 
 
 def _compact(vectors: npt.NDArray[np.float32]) -> npt.NDArray[Any]:

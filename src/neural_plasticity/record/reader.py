@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import threading
 import weakref
@@ -160,6 +161,18 @@ class Reader:
         if not rows:
             raise RecordError(f"{self.path}: array {reference} is missing from the record; the file is damaged.")
         return unpack(*rows[0])
+
+    def _outline(self, reference: Any) -> Array:
+        """An array of the right type and shape that takes no room; 0 or NaN everywhere."""
+        if isinstance(reference, list):
+            dtype, shape = reference[0], reference[1]
+        else:
+            rows = self._query("SELECT dtype, shape FROM blobs WHERE hash = ?", (bytes.fromhex(reference),))
+            dtype, shape = rows[0] if rows else ("<f8", "[0]")
+        nothing = restore(dtype, "[0]", b"")
+        blank = np.full((), math.nan if nothing.dtype.kind == "f" else 0).astype(nothing.dtype)
+        sides = [int(side) for side in shape.strip("[]").split(",") if side.strip()]
+        return np.broadcast_to(blank, sides)
 
     def _layouts(self) -> dict[int, tuple[str, ...]]:
         known = self._known_layouts  # once in the file a layout never changes; the dictionary may be in use elsewhere

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,17 +30,17 @@ from neural_plasticity.events import (
 )
 from neural_plasticity.heads import FloatGrid, HeadState, StateGrid
 from neural_plasticity.record import tables
-from neural_plasticity.record.columns import by_step, stretches
+from neural_plasticity.record.columns import columns, stretches
 from neural_plasticity.record.history import Change, PhaseSpan, RunSummary, head_states, phase_spans, seen_shape
 from neural_plasticity.record.reader import Reader, Recorded
 from neural_plasticity.record.schema import of_kind, record_path
-from neural_plasticity.record.spans import AttemptChoice
+from neural_plasticity.record.spans import LAST, AttemptChoice, Span
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_COUNT = "SELECT count(*) FROM recorded"  # reads the whole file: asked rarely
 STALE_SECONDS = 120.0
+_FEW = 16  # layouts that are looked for one by one
 
 E = TypeVar("E", bound=Event)
 
@@ -66,10 +66,18 @@ class Run(Reader):
 
     def metrics(self, attempt: AttemptChoice = "latest") -> tuple[str, ...]:
         """Names of the metrics that have values, in the order in which they first came."""
-        used = {row[0] for low, high in self._spans(attempt) for row in self._query(
-            "SELECT DISTINCT layout FROM metrics WHERE seq BETWEEN ? AND ?", (low, high))}  # fmt: skip
         layouts = self._layouts()
+        used = self._used_layouts(self._spans(attempt))
         return tuple(dict.fromkeys(name for number in sorted(used) for name in layouts[number]))
+
+    def _used_layouts(self, spans: Sequence[Span]) -> set[int]:
+        """Layouts that rows in these ranges of event numbers have."""
+        known = self._layouts()
+        if len(known) > _FEW:
+            sql = "SELECT DISTINCT layout FROM metrics WHERE seq BETWEEN ? AND ?"
+            return {row[0] for span in spans for row in self._query(sql, span)}
+        sql = "SELECT 1 FROM metrics WHERE layout = ? AND seq BETWEEN ? AND ? LIMIT 1"  # reads up to its first row only
+        return {number for number in known if any(self._query(sql, (number, *span)) for span in spans)}
 
     def series(
         self, name: str, attempt: AttemptChoice = "latest"
@@ -98,14 +106,8 @@ class Run(Reader):
         if not places:
             return {}
         spans, last = self._spans(attempt), self.last_seq
-        parts = [part for low, high in spans for part in stretches(self._query, places, low, min(high, last))]
-        return {
-            name: by_step(
-                np.concatenate([np.empty(0, np.int64), *(part[name][0] for part in parts)]),
-                np.concatenate([np.empty(0, np.float64), *(part[name][1] for part in parts)]),
-            )
-            for name in places
-        }
+        parts = (part for low, high in spans for part in stretches(self._query, places, low, min(high, last)))
+        return columns(parts, places)
 
     # Heads -------------------------------------------------------------------------------------------------------
 
@@ -128,7 +130,8 @@ class Run(Reader):
 
     def score_names(self, attempt: AttemptChoice = "latest") -> tuple[str, ...]:
         """Head criteria that were measured, in the order in which they first came."""
-        return tuple(dict.fromkeys(name for event in self._all(HeadScores, attempt) for name in event.scores))
+        found = self._outlines(attempt, HeadScores)
+        return tuple(dict.fromkeys(name for one in found if isinstance(one, HeadScores) for name in one.scores))
 
     def scores(self, name: str, step: int | None = None, attempt: AttemptChoice = "latest") -> FloatGrid:
         """(layers, heads) float64: the criterion as last measured at or before ``step`` (None: now).
@@ -136,15 +139,35 @@ class Run(Reader):
         Raises:
             RecordError: it was not measured by then.
         """
-        found: FloatGrid | None = None
-        for event in self._all(HeadScores, attempt):
-            if name in event.scores and (step is None or event.step <= step):
-                found = event.scores[name]
-        if found is None:
-            by = "" if step is None else f" by step {step}"
-            known = ", ".join(self.score_names(attempt)) or "(none recorded)"
-            raise RecordError(f"score {name!r}: not measured{by}; expected one of {known}.")
-        return np.array(found, dtype=np.float64)
+        for event in self._backwards(HeadScores, step, attempt):
+            if name in event.scores:
+                return np.array(event.scores[name], dtype=np.float64)
+        by = "" if step is None else f" by step {step}"
+        known = ", ".join(self.score_names(attempt)) or "(none recorded)"
+        raise RecordError(f"score {name!r}: not measured{by}; expected one of {known}.")
+
+    def _backwards(self, kind: type[E], step: int | None, attempt: AttemptChoice) -> Iterator[E]:
+        """Events of one kind at or before ``step``, the last one first: each is looked for when it is asked for."""
+        sql = (
+            f"SELECT seq FROM recorded WHERE {of_kind(kind.kind)} AND step <= ? AND seq BETWEEN ? AND ?"
+            " ORDER BY seq DESC LIMIT 1"
+        )
+        for low, high in reversed(self._spans(attempt)):
+            while rows := self._query(sql, (kind.kind, LAST if step is None else step, low, high)):
+                ((seq,),) = rows
+                high = seq - 1
+                yield from (one.event for one in self._recorded(seq, seq) if isinstance(one.event, kind))
+
+    def _outlines(self, attempt: AttemptChoice, *kinds: type[Event]) -> Iterator[Event]:
+        """Events of these kinds in order, their arrays without content."""
+        last = self.last_seq
+        found = (
+            one
+            for kind in kinds
+            for low, high in self._spans(attempt)
+            for one in self._recorded(low, min(high, last), kind.kind, self._outline)
+        )
+        return (one.event for one in (sorted(found, key=lambda one: one.seq) if len(kinds) > 1 else found))
 
     # Everything else ---------------------------------------------------------------------------------------------
 
@@ -240,9 +263,7 @@ class Run(Reader):
             raise RecordError(f"{self.path}: the run has not said its shape (layers, heads) yet.")
         if any(first.shape):
             return first.shape
-        return seen_shape(
-            one.event for one in self._merged("latest", HeadScores, AttentionMaps, HeadsPruned, HeadsGrown)
-        )
+        return seen_shape(self._outlines("latest", HeadScores, AttentionMaps, HeadsPruned, HeadsGrown))
 
     @property
     def start(self) -> StateGrid:
@@ -297,7 +318,7 @@ class Run(Reader):
             phase=phase,
             cycle=cycle,
             step=step,
-            events=self._event_count(),
+            events=self.last_seq,  # every event has the next number: counting rows would read the whole file
             started=attempts[0].started,
             last_event=last_event,
             run_fraction=how.run_fraction if isinstance(how, Progress) else None,
@@ -308,9 +329,6 @@ class Run(Reader):
             result=over.summary if isinstance(over, RunEnded) else {},
             notes=self.notes,
         )
-
-    def _event_count(self) -> int:
-        return int(self._query(_COUNT)[0][0])
 
     def last_metrics(self) -> dict[str, float]:
         """Each metric's last value in the run's history."""

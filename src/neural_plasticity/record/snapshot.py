@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from neural_plasticity.events import AttentionMaps, Embedding, Event, HeadScores, LogLine, Phase, StepMetrics
-from neural_plasticity.record.arrays import Array, restore
 from neural_plasticity.record.reader import Recorded
 from neural_plasticity.record.run import Run
 from neural_plasticity.record.schema import of_kind
@@ -83,9 +80,6 @@ class Snapshot(Run):
     def shape(self) -> tuple[int, int]:
         """(layers, heads) at the start of the run."""
         return self._shape
-
-    def _event_count(self) -> int:
-        return self._now  # every event has the next number: counting rows would read the whole file
 
     def metrics(self, attempt: AttemptChoice = "latest") -> tuple[str, ...]:
         """Names of the metrics that have values, in the order in which they first came."""
@@ -168,7 +162,9 @@ class Snapshot(Run):
         """How many events there are; of these ``kinds`` only, where they are given."""
         total = 0
         for low, high in self._spans(attempt):
-            for where, named in _conditions(kinds):
+            if not kinds:  # every event has the next number
+                total += high - low + 1
+            for where, named in _conditions(kinds) if kinds else ():
                 sql = f"SELECT count(*) FROM recorded WHERE {where} seq BETWEEN ? AND ?"
                 total += self._query(sql, (*named, low, high))[0][0]
         return total
@@ -187,18 +183,6 @@ class Snapshot(Run):
                 sql = f"SELECT seq FROM recorded WHERE {where} seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT ?"
                 found += [row[0] for row in self._query(sql, (*named, low, high, most))]
         return list(self.outlines(sorted(found)[-most:]))
-
-    def _outline(self, reference: Any) -> Array:
-        """An array of the right type and shape that takes no room."""
-        if isinstance(reference, list):
-            dtype, shape = reference[0], reference[1]
-        else:
-            rows = self._query("SELECT dtype, shape FROM blobs WHERE hash = ?", (bytes.fromhex(reference),))
-            dtype, shape = rows[0] if rows else ("<f8", "[0]")
-        nothing = restore(dtype, "[0]", b"")
-        blank = np.full((), math.nan if nothing.dtype.kind == "f" else 0).astype(nothing.dtype)
-        sides = [int(side) for side in shape.strip("[]").split(",") if side.strip()]
-        return np.broadcast_to(blank, sides)
 
     def times(self, most: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """Step and unix seconds of about ``most`` events spread evenly over the history, in recorded order."""

@@ -68,15 +68,12 @@ class Columns:
         self._used: set[int] = set()  # layouts of rows
         self._names: tuple[str, ...] = ()
         self._through = 0
-        self._counted = self._counted_through = 0
         self._places: dict[str, tuple[int, tuple[Place, ...]]] = {}  # kind -> through which event, and where
 
     def names(self, now: LiveSnapshot) -> tuple[str, ...]:
         """Names of the metrics that have values, in the record's order."""
         self._follow(now)
-        sql = "SELECT DISTINCT layout FROM metrics WHERE seq BETWEEN ? AND ?"
-        spans = [(max(low, self._through + 1), high) for low, high in now.spans()]
-        came = {row[0] for span in spans for row in now.query(sql, span)} - self._used
+        came = now.used_layouts([(max(low, self._through + 1), high) for low, high in now.spans()]) - self._used
         self._through = now.last_seq
         if came:
             self._used |= came
@@ -101,12 +98,6 @@ class Columns:
         known += now.places_in(kind, [(max(low, through + 1), high) for low, high in now.spans()])
         self._places[kind.kind] = now.last_seq, known
         return known
-
-    def count(self, now: LiveSnapshot) -> int:
-        """How many events there are, of any kind and attempt."""
-        self._counted += now.count_after(self._counted_through)
-        self._counted_through = now.last_seq
-        return self._counted
 
     def _read_on(self, now: LiveSnapshot, names: Sequence[str], through: int) -> None:
         layouts = now.layouts().items()
@@ -138,16 +129,6 @@ class LiveSnapshot(Snapshot):
         """Ranges of event numbers of the run's history."""
         return self._spans("latest")
 
-    def count(self, *kinds: str, attempt: AttemptChoice = "latest") -> int:
-        """How many events there are; of these ``kinds`` only, where they are given."""
-        if attempt == "all" and not kinds:  # would read the whole file
-            return self._columns.count(self)
-        return super().count(*kinds, attempt=attempt)
-
-    def count_after(self, seq: int) -> int:
-        """How many of any kind and attempt have come after number ``seq``."""
-        return int(self._query("SELECT count(*) FROM recorded WHERE seq BETWEEN ? AND ?", (seq + 1, self._now))[0][0])
-
     def places(self, kind: type[Event], attempt: AttemptChoice = "latest") -> tuple[Place, ...]:
         """Where events of one kind stand, in order, their content unread."""
         return self._columns.places(self, kind) if attempt == "latest" else super().places(kind, attempt)
@@ -159,6 +140,10 @@ class LiveSnapshot(Snapshot):
     def query(self, sql: str, arguments: tuple[Any, ...] = ()) -> list[Any]:
         """Rows of the record."""
         return self._query(sql, arguments)
+
+    def used_layouts(self, spans: Sequence[Span]) -> set[int]:
+        """Layouts that rows in these ranges of event numbers have."""
+        return self._used_layouts(spans)
 
     def layouts(self) -> dict[int, tuple[str, ...]]:
         """Metric names of each layout of rows."""
