@@ -24,7 +24,7 @@ METRICS = ("loss", "perplexity", "gradient_norm", "tokens_per_second")
 AS_A_RUN = (*METRICS, "control_loss", "learning_rate", "sparsity")  # what a step of `plasticity run` records
 CHUNK = 20_000
 POINTS, WIDTH_OF_A_HEAD = 141, 128  # tokens whose hidden states a run keeps; of a model with 128 heads, say
-TOKENS = tuple("def|__init__|(|self|,|path|)|:|self|.|path|=|path|if|path|else|None|#|as|it|is|:|.|end".split("|"))
+TOKENS = tuple("abcdefghijklmnopqrstuvwx")
 PROMPTS = ("def __init__(self, path):\n    ", "import os\nimport sys\n\n", "class Reader:\n    def read(self")
 
 Active = np.ndarray[Any, np.dtype[np.bool_]]  # (layers, heads)
