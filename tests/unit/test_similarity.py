@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from scipy.spatial import procrustes
 
+from neural_plasticity.views import similarity
 from neural_plasticity.views.similarity import (
     linear_cka,
     narrowed,
@@ -123,3 +125,24 @@ def test_the_plane_is_that_of_largest_variance_and_serves_other_points() -> None
     moved = plane.coordinates(x + plane.axes[:, 0]) - plane.coordinates(x)
     np.testing.assert_allclose(moved, np.tile([1.0, 0.0], (len(x), 1)), atol=1e-5)
     np.testing.assert_array_equal(principal_plane(np.ones((3, 2))).explained, [0, 0])
+
+
+@pytest.mark.parametrize("far", [0.0, 1e4])
+def test_many_more_dimensions_than_points_take_a_detour_to_the_same_figures(
+    far: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(7)
+    before = random.normal(size=(24, 600)) * random.gamma(1, 1, 600) + far  # far from the origin, as states are
+    after = before + random.normal(size=before.shape, scale=0.3)
+    measures = (procrustes_residual, linear_cka, partial(neighbour_overlap, neighbours=5))
+    quick = [measure(narrowed(before), narrowed(after)) for measure in measures]
+    same = procrustes_residual(narrowed(before), narrowed(before))
+    plane, flat = principal_plane(before), principal_plane(np.outer(np.arange(5.0), np.ones(600)))
+    monkeypatch.setattr(similarity, "_WIDE", np.inf)
+    assert quick == pytest.approx([measure(before, after) for measure in measures], abs=1e-9)
+    assert same == pytest.approx(0, abs=1e-9)
+    slow = principal_plane(before)
+    assert plane.coordinates(after) == pytest.approx(slow.coordinates(after), rel=1e-6, abs=1e-6 * (1 + far))
+    assert plane.explained == pytest.approx(slow.explained)
+    assert flat.explained == pytest.approx((1, 0))
+    assert not flat.axes[:, 1].any()
