@@ -68,3 +68,14 @@ def test_a_finished_phase_counts_in_full_even_if_it_ticked_for_a_part() -> None:
     clock.leave()
     assert clock.progress().run_fraction == pytest.approx(0.5)
     assert clock.step == 0
+
+
+def test_a_long_phase_reports_a_thousand_times_and_a_short_one_after_every_step() -> None:
+    for planned, expected in ((7, list(range(1, 8))), (2_500, [*range(2, 2_501, 2)])):
+        clock = Clock(total_work=1.0)
+        clock.enter(Stage("warmup", 0), work=1.0, planned=planned, unit="steps")
+        told = []
+        for _ in range(planned):
+            clock.tick()
+            told += [report.done for report in clock.reports()]
+        assert told == expected

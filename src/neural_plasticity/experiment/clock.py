@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -77,6 +77,9 @@ def growth_measuring(config: RunConfig) -> float:
 
 WATCHED_SEQUENCES = 16
 """Validation sequences whose loss is followed, before and after pruning and during training."""
+
+REPORTS = 1_000
+"""How often a long training phase says how far it is."""
 
 VALIDATIONS = 5
 """How often a training phase looks at them, its end included."""
@@ -159,6 +162,11 @@ class Clock:
     def at(self) -> dict[str, Any]:
         """Coordinates as keyword arguments of an event."""
         return {"step": self.step, "phase": self.phase, "cycle": self.cycle, "phase_step": self.phase_step}
+
+    def reports(self) -> Iterator[Progress]:
+        """`progress` when it is worth a row of the record: after every unit, of long phases after every thousandth."""
+        if self.phase_step % max(1, self.planned // REPORTS) == 0 or self.phase_step >= self.planned:
+            yield self.progress()
 
     def progress(self) -> Progress:
         """How far the phase and the run are, and how long the rest takes at the rate so far."""

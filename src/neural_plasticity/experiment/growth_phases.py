@@ -55,7 +55,7 @@ def growth(x: Experiment) -> Iterator[Event]:
     before_step = raised if returned else None
     for metrics in training_steps(x, steps, data=_DATA, dropout=_DROPOUT, share=share, before_step=before_step):
         yield metrics
-        yield x.clock.progress()
+        yield from x.clock.reports()
     after = x.validation_loss()
     yield validation_metrics(x, after)
     yield PhaseEnded(

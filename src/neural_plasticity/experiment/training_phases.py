@@ -16,6 +16,7 @@ from neural_plasticity.policies.stabilisation import stabilisation
 
 _DATA = 1  # purpose numbers of Experiment.seed_for
 _DROPOUT = 5
+_LOOKS = 1_000  # at a curve while it grows by half of itself or so, to see whether it is stable
 
 
 def warmup(x: Experiment) -> Iterator[Event]:
@@ -26,6 +27,9 @@ def warmup(x: Experiment) -> Iterator[Event]:
         yield metrics
         assert x.training is not None
         losses = x.training.losses
+        if len(losses) % max(1, len(losses) // _LOOKS):  # a look costs as much as the curve is long
+            yield from x.clock.reports()
+            continue
         stable = stabilisation(losses, window=x.config.stabilisation_window, tolerance=x.config.stabilisation_tolerance)
         if stable is not None:
             reason = stable.reason
@@ -40,7 +44,7 @@ def warmup(x: Experiment) -> Iterator[Event]:
                 **x.clock.at(),
             )
             break
-        yield x.clock.progress()
+        yield from x.clock.reports()
     x.loss_before_pruning = x.validation_loss()
     yield validation_metrics(x, x.loss_before_pruning)
     if x.config.control:
@@ -59,7 +63,7 @@ def fine_tuning(x: Experiment) -> Iterator[Event]:
     """Train the pruned model (and the control, on the same batches), and measure how much of the loss came back."""
     for metrics in training_steps(x, x.config.fine_tuning_steps):
         yield metrics
-        yield x.clock.progress()
+        yield from x.clock.reports()
     after = x.validation_loss()
     yield validation_metrics(x, after)
     summary = {
