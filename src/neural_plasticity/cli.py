@@ -76,6 +76,19 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Recover:
+    """Save what can be read of a damaged record (a bad disk, a copy cut short) as a run of its own; say what is lost.
+
+    The damaged one is left as it is. Checkpoints come along, so that run --resume can go on with what was recovered.
+    """
+
+    run_dir: tyro.conf.Positional[Path]
+    """A run directory, or its run.sqlite."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """The run directory to make. Default: the damaged one's name and -recovered."""
+
+
+@dataclass(frozen=True)
 class Compare:
     """Hold runs against each other in one self-contained file: settings, curves, heads, trade-off, texts.
 
@@ -118,7 +131,7 @@ class Sync:
     """The tracker: wandb, tensorboard, trackio, and what else Accelerate knows."""
 
 
-Command = Run | Sweep | Export | Demo | Sync | Serve | Compare
+Command = Run | Sweep | Export | Demo | Sync | Serve | Compare | Recover
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -143,6 +156,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _serve(command)
             case Compare():
                 return _compare(command)
+            case Recover():
+                return _recover(command)
     except InputError as error:
         print(f"plasticity: {error}", file=sys.stderr)  # noqa: T201 the one place that talks to the shell
         return 2
@@ -164,7 +179,8 @@ def parse(arguments: Sequence[str]) -> Command:
         | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[Sync, tyro.conf.subcommand("sync")]
         | Annotated[Serve, tyro.conf.subcommand("serve")]
-        | Annotated[Compare, tyro.conf.subcommand("compare")],
+        | Annotated[Compare, tyro.conf.subcommand("compare")]
+        | Annotated[Recover, tyro.conf.subcommand("recover")],
         prog="plasticity",
         description=DESCRIPTION,
         args=arguments,
@@ -224,6 +240,16 @@ def _export(command: Export) -> int:
     directory = command.run_dir if command.run_dir.is_dir() else command.run_dir.parent
     with open_run(command.run_dir) as run:
         print(write_page(run, command.output or directory / "dashboard.html"))  # noqa: T201
+    return 0
+
+
+def _recover(command: Recover) -> int:
+    from neural_plasticity.record.recovery import recover
+
+    directory = command.run_dir if command.run_dir.is_dir() else command.run_dir.parent
+    found = recover(command.run_dir, command.output or directory.with_name(f"{directory.resolve().name}-recovered"))
+    print(found)  # noqa: T201
+    print(found.path.parent)  # noqa: T201
     return 0
 
 

@@ -46,6 +46,7 @@ def _copy_record(source: Path, target: Path, kept_seq: int) -> None:
     with contextlib.closing(reading), contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
         reading.backup(copy)
         copy.execute("PRAGMA journal_mode=DELETE")  # one plain file, whatever the original was written with
+        copy.execute("PRAGMA secure_delete=ON")  # what is taken out is not there for a recovery to find
         copy.execute("DELETE FROM recorded WHERE seq > ?", (kept_seq,))
         copy.execute("DELETE FROM attempts WHERE first_seq > ?", (kept_seq,))
 

@@ -21,7 +21,7 @@ from neural_plasticity.errors import RecordError
 from neural_plasticity.events import Event, StepMetrics
 from neural_plasticity.record.arrays import Array, restore, unpack
 from neural_plasticity.record.codec import decode_event
-from neural_plasticity.record.schema import of_kind, open_for_reading
+from neural_plasticity.record.schema import how_to_recover, of_kind, open_for_reading
 from neural_plasticity.record.spans import Attempt, AttemptChoice, Span, read_attempts, spans_of
 
 _CHUNK = 2_000  # rows per query: no read lasts long, so that a writer can always reset its log
@@ -74,7 +74,8 @@ class Reader:
             with self._lock:
                 return read(self._connection)
         except sqlite3.Error as error:
-            raise RecordError(f"{self.path}: cannot be read: {error}.") from error
+            what_helps = f"; {how_to_recover(self.path)}" if "malformed" in str(error) else ""
+            raise RecordError(f"{self.path}: cannot be read: {error}{what_helps}.") from error
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -141,7 +142,10 @@ class Reader:
                     except RecordError:
                         raise
                     except (ValueError, TypeError, LookupError, SyntaxError, zlib.error) as error:
-                        raise RecordError(f"{self.path}: event {seq} cannot be read, the file is damaged.") from error
+                        how = how_to_recover(self.path)
+                        raise RecordError(
+                            f"{self.path}: event {seq} cannot be read, the file is damaged; {how}."
+                        ) from error
                 else:
                     if layout not in layouts:
                         layouts = self._layouts()
@@ -159,7 +163,9 @@ class Reader:
             return restore(dtype, shape, (inline or b"")[start : start + size])  # None: only empty arrays
         rows = self._query("SELECT dtype, shape, codec, data FROM blobs WHERE hash = ?", (bytes.fromhex(reference),))
         if not rows:
-            raise RecordError(f"{self.path}: array {reference} is missing from the record; the file is damaged.")
+            raise RecordError(
+                f"{self.path}: array {reference} is missing, the file is damaged; {how_to_recover(self.path)}."
+            )
         return unpack(*rows[0])
 
     def _outline(self, reference: Any) -> Array:

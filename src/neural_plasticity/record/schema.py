@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from neural_plasticity.errors import RecordError
+from neural_plasticity.record.pages import log_is_damaged
 
 FILE_NAME = "run.sqlite"
 SCHEMA_VERSION = 3  # 3: blobs in steps; 2: one table for all events
@@ -81,6 +82,11 @@ def of_kind(kind: str) -> str:
     return "kind = ? AND layout IS NULL" + ("" if kind == "head_scores" else " AND kind <> 'head_scores'")
 
 
+def how_to_recover(path: Path) -> str:
+    """What helps where a record is damaged."""
+    return f"plasticity recover {path.parent} saves what can be read"
+
+
 def record_path(path: Path | str) -> Path:
     """The record's file, given a run directory or the file itself."""
     path = Path(path)
@@ -120,8 +126,10 @@ def open_for_writing(path: Path) -> tuple[sqlite3.Connection, str | None]:
     """Open or create the file, with its tables; also a note when WAL could not be had.
 
     Raises:
-        RecordError: not a record, or written by a newer version.
+        RecordError: not a record, damaged, or written by a newer version.
     """
+    if log_is_damaged(path):  # SQLite would go on without what lies behind the damage, and write over it
+        raise RecordError(f"{path}: its write-ahead log is damaged; {how_to_recover(path)}, and can be resumed.")
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
     try:
         empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -178,6 +186,8 @@ def check(connection: sqlite3.Connection, path: Path) -> int:
     except sqlite3.DatabaseError as error:
         if _cannot_open(error):
             raise
+        if "malformed" in str(error):
+            raise RecordError(f"{path}: the file is damaged ({error}); {how_to_recover(path)}.") from error
         raise RecordError(f"{path}: expected the record of a run, but this file is not one ({error}).") from error
     if owner != APPLICATION_ID:  # other programs have such a table too, and would find theirs changed
         raise RecordError(f"{path}: expected the record of a run, but this file is another program's.")
@@ -213,7 +223,10 @@ def open_for_reading(path: Path) -> tuple[sqlite3.Connection, str | None]:
     problem: Exception | None = None
     for way in ways:
         try:
-            return way()
+            connection, note = way()
+            if log_is_damaged(path):
+                note = f"The write-ahead log is damaged, and later events cannot be seen: {how_to_recover(path)}."
+            return connection, note
         except (sqlite3.Error, OSError) as error:
             problem = error
     raise RecordError(f"{path}: cannot be opened for reading: {problem}.") from problem
