@@ -17,6 +17,7 @@ StateGrid = npt.NDArray[np.int8]  # (layers, heads), values of HeadState
 
 
 MOST = 4_096  # layers, and heads in one: no model comes near, and a grid has to fit into memory
+MOST_HEADS = 262_144  # of a grid, 20 times a model of 100 layers with 128 heads each
 
 
 class HeadId(NamedTuple):

@@ -1,4 +1,5 @@
-"""Law: the event read is the event recorded, whatever its values; and what is unknown stays readable."""
+"""Law: the event read is the event recorded, whatever its values; and what is unknown, or of other types than are
+declared, stays readable."""
 
 from __future__ import annotations
 
@@ -35,6 +36,10 @@ ARRAY = st.sampled_from(DTYPES).flatmap(
 LARGE = hnp.arrays(
     np.float16, (48, 200), fill=st.floats(width=16), elements=st.floats(width=16)
 )  # above the inline limit
+NUMBERS = ARRAY.filter(lambda array: array.dtype.kind in "biuf")
+GRID = st.sampled_from([np.dtype(name) for name in ("f8", ">f4", "f2", "i1", "?", "<u8")]).flatmap(
+    lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=4))
+)
 SCALAR = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), TEXT, st.binary(max_size=4), st.complex_numbers(),
     hnp.from_dtype(np.dtype("f4")), hnp.from_dtype(np.dtype("i8")), hnp.from_dtype(np.dtype("M8[s]")),
@@ -52,7 +57,7 @@ ANY = st.recursive(
 )
 HEAD = st.builds(HeadId, st.integers(0, 99), st.integers(0, 99))
 PLAIN: Mapping[Any, st.SearchStrategy[Any]] = {
-    int: st.integers(), str: TEXT, float: st.floats(), bool: st.booleans(), Any: ANY, HeadId: HEAD,
+    int: STEP, str: TEXT, float: st.floats(), bool: st.booleans(), Any: ANY, HeadId: HEAD,
     type(None): st.none(),
 }  # fmt: skip
 
@@ -68,10 +73,13 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
         return st.one_of(*(values_of(one) for one in arguments))
     if origin is tuple and arguments[-1] is Ellipsis:
         return st.lists(values_of(arguments[0]), max_size=4).map(tuple)
-    if origin is tuple:
-        return st.tuples(*(values_of(one) for one in arguments))
+    if origin is tuple:  # (layers, heads)
+        return st.tuples(*(st.integers(0, 100) for _ in arguments))
     if origin is np.ndarray:
-        return ARRAY | LARGE
+        (kind,) = typing.get_args(arguments[1])
+        if kind == np.floating[Any]:
+            return NUMBERS | LARGE
+        return GRID | LARGE if kind is np.float64 else GRID.filter(lambda array: array.dtype.kind != "f")
     assert origin is Mapping, hint
     return st.dictionaries(
         TEXT if arguments[0] is str else values_of(arguments[0]), values_of(arguments[1]), max_size=4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import math
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,8 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neural_plasticity.errors import RecordError
+
 Array = npt.NDArray[Any]
 
+MOST_ARRAY_BYTES = 2**29  # 512 MiB: attention maps of 100 layers × 128 heads at 100 tokens, in float32
+_MOST_SIDE_OF_NOTHING = 2**20  # an array of shape (10^12, 0) takes no room, and whoever goes through it for ever
+_MOST_DESCRIPTION = 2_000  # characters of a dtype or a shape
 # Up to here an array is cheaper in its row than looked up by hash: a head grid of 32 × 64 float64 is 16 KiB.
 INLINE_BYTES = 16_384
 # Compression is tried on blobs only, at level 1: attention maps halve and better (the future is all zeros),
@@ -41,19 +47,48 @@ def _describe(dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[str, str]:
 
 
 def restore(dtype: str, shape: str, data: bytes) -> Array:
-    """The array, read-only, on the bytes given."""
-    return np.frombuffer(data, dtype=_dtype(dtype)).reshape(json.loads(shape)) if data else _empty(dtype, shape)
+    """The array, read-only, on the bytes given.
 
-
-def _empty(dtype: str, shape: str) -> Array:
-    array = np.empty(json.loads(shape), dtype=_dtype(dtype))
+    Raises:
+        ValueError, TypeError, SyntaxError: they do not fit, or are larger than any of ours.
+    """
+    kind, sides = possible(dtype, shape)
+    if len(data) != kind.itemsize * math.prod(sides):
+        raise ValueError(f"{len(data)} bytes for an array of shape {sides}")
+    array = np.frombuffer(data, dtype=kind).reshape(sides) if data else np.empty(sides, dtype=kind)
     array.flags.writeable = False
     return array
 
 
+def possible(dtype: str, shape: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """What a row says of an array, before any memory is taken for it.
+
+    Raises:
+        ValueError, TypeError, SyntaxError: it says nothing of sense, or an array larger than any of ours.
+    """
+    if max(len(dtype), len(shape)) > _MOST_DESCRIPTION:
+        raise ValueError("a dtype or shape of thousands of characters")
+    kind, sides = _dtype(dtype), json.loads(shape)
+    if not isinstance(sides, list) or any(type(side) is not int or side < 0 for side in sides) or len(sides) > 32:
+        raise ValueError(f"shape {shape}")
+    size = kind.itemsize * math.prod(sides)
+    if kind.hasobject or size > MOST_ARRAY_BYTES or (not size and max(sides, default=0) > _MOST_SIDE_OF_NOTHING):
+        raise ValueError(f"an array of {dtype} and shape {shape}")
+    return kind, tuple(sides)
+
+
 def _dtype(text: str) -> np.dtype[Any]:
-    described: Any = ast.literal_eval(text) if text.startswith("[") else text
-    return np.lib.format.descr_to_dtype(described)
+    fields: Any = ast.literal_eval(text) if text.startswith("[") else text
+    return np.lib.format.descr_to_dtype(fields)
+
+
+def _decompressed(data: bytes, size: int) -> bytes:
+    """``size`` bytes, whatever more ``data`` would become."""
+    unpacker = zlib.decompressobj()
+    found = unpacker.decompress(data, size + 1) if size else b""
+    if len(found) != size:
+        raise ValueError(f"expected {size} bytes")
+    return found
 
 
 @dataclass(frozen=True)
@@ -67,7 +102,13 @@ class Blob:
 
     @classmethod
     def of(cls, array: Array) -> Blob:
-        """Name ``array`` by its content."""
+        """Name ``array`` by its content.
+
+        Raises:
+            RecordError: it is larger than what is kept of one array.
+        """
+        if array.nbytes > MOST_ARRAY_BYTES:
+            raise RecordError(f"array of {array.nbytes:,} bytes: expected at most {MOST_ARRAY_BYTES:,}; record parts.")
         dtype, shape = _describe(array.dtype, array.shape)
         raw = array.tobytes()
         digest = hashlib.blake2b(f"{dtype}{shape}".encode(), digest_size=16)
@@ -115,9 +156,18 @@ def _codes(described: str, raw: bytes) -> bytes | None:
 
 
 def unpack(dtype: str, shape: str, codec: str, data: bytes) -> Array:
-    """The array of a row of the blob table."""
+    """The array of a row of the blob table.
+
+    Raises:
+        ValueError, TypeError, SyntaxError, zlib.error: the row is not of our making.
+    """
+    kind, sides = possible(dtype, shape)
     if codec == "steps":
-        array = _table(_dtype(dtype))[np.frombuffer(zlib.decompress(data), np.uint8)].reshape(json.loads(shape))
+        if kind.kind != "f":
+            raise ValueError(f"steps of {dtype}")
+        array = _table(kind)[np.frombuffer(_decompressed(data, math.prod(sides)), np.uint8)].reshape(sides)
         array.flags.writeable = False
         return array
-    return restore(dtype, shape, zlib.decompress(data) if codec == "zlib" else data)
+    if codec not in ("zlib", "raw"):
+        raise ValueError(f"codec {codec!r}")
+    return restore(dtype, shape, _decompressed(data, kind.itemsize * math.prod(sides)) if codec == "zlib" else data)

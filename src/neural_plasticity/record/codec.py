@@ -26,16 +26,22 @@ import numpy.typing as npt
 from neural_plasticity.errors import RecordError
 from neural_plasticity.events import EVENT_TYPES, Event
 from neural_plasticity.heads import HeadId
+from neural_plasticity.record.fields import Fits, fits
 
 Array = npt.NDArray[Any]
 Put = Callable[[Array], str]  # keeps an array, returns the JSON text that refers to it
 Get = Callable[[Any], Array]
 COORDINATES = frozenset(field.name for field in dataclasses.fields(Event))
+MOST_TEXT = 64_000_000  # characters of an event's JSON; in memory it takes ten times as much
+MOST_DEPTH = 100  # of lists and objects in one another
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class UnknownEvent(Event):
-    """An event written by a newer version, or of a type that is not known here; ``payload`` holds its fields."""
+    """An event of a newer version, of a type not known here, or with values that do not fit; ``payload``: its fields.
+
+    Views may rely on the types that `events` declares; what does not fit them is kept and shown as it is.
+    """
 
     kind: ClassVar[str] = "unknown"
     original_kind: str
@@ -193,16 +199,16 @@ def _restorer(hint: Any) -> Callable[[Any], Any] | None:
     return tuple
 
 
-_Fields = tuple[tuple[str, Callable[[Any], Any] | None], ...]
+_Fields = tuple[tuple[str, Callable[[Any], Any] | None, Fits], ...]
 _FIELDS: dict[Any, _Fields] = {}
 
 
 def _fields(cls: type[Event]) -> _Fields:
-    """Names of the event's own fields, each with its restorer."""
+    """Names of the event's own fields, each with its restorer, and with what fits it."""
     if cls not in _FIELDS:
         hints = typing.get_type_hints(cls)
         names = [field.name for field in dataclasses.fields(cls) if field.name not in COORDINATES]
-        _FIELDS[cls] = tuple((name, _restorer(hints[name])) for name in names)
+        _FIELDS[cls] = tuple((name, _restorer(hints[name]), fits(hints[name])) for name in names)
     return _FIELDS[cls]
 
 
@@ -213,27 +219,50 @@ def encode_event(event: Event, put: Put) -> str:
         RecordError: a value that cannot be kept.
     """
     members = []
-    for name, restorer in _fields(type(event)):
+    for name, restorer, _ in _fields(type(event)):
         value = getattr(event, name)
         plain = [list(one) if isinstance(one, HeadId) else one for one in value] if restorer else value
         members.append((name, plain))
-    return _members(members, put)
+    text = _members(members, put)
+    if len(text) > MOST_TEXT:
+        raise RecordError(f"{event.kind} event: {len(text):,} characters of text, expected at most {MOST_TEXT:,}.")
+    return text
 
 
 def decode_event(kind: str, version: int, payload: str, coordinates: Mapping[str, Any], get: Get) -> Event:
-    """The event again; an ``UnknownEvent`` when its kind, version or fields are not those known here."""
-    fields = {name: decode(value, get) for name, value in json.loads(payload).items()}
+    """The event again; an ``UnknownEvent`` when its kind, version or fields are not those known here.
+
+    Raises:
+        ValueError, TypeError, LookupError, RecursionError and what ``get`` raises: the payload is not of our making.
+    """
+    if len(payload) > MOST_TEXT:
+        raise ValueError(f"{len(payload):,} characters of JSON")
+    plain = json.loads(payload)
+    if nesting(plain) > MOST_DEPTH:
+        raise ValueError("nested too deeply")
+    fields = {name: decode(value, get) for name, value in plain.items()}
     cls = _READABLE.get(kind)
     if cls is not None and version <= cls.version:
         restored = dict(fields)
         try:
-            for name, restorer in _fields(cls):
-                if restorer and name in restored:
-                    restored[name] = restorer(restored[name])
+            for name, restorer, fitting in _fields(cls):
+                if name in restored:
+                    restored[name] = restorer(restored[name]) if restorer else restored[name]
+                    if not fitting(restored[name]):
+                        raise TypeError(name)
             return cls(**coordinates, **restored)
         except TypeError:
             pass  # other fields than ours: shown as unknown rather than half read
     return UnknownEvent(**coordinates, original_kind=kind, original_version=version, payload=fields)
+
+
+def nesting(value: Any) -> int:
+    """How deeply lists and objects lie in one another; 0 for a plain value."""
+    depth, level = 0, [value]
+    while level := [one for one in level if isinstance(one, list | dict)]:
+        depth += 1
+        level = [part for one in level for part in (one.values() if isinstance(one, dict) else one)]
+    return depth
 
 
 _READABLE: Mapping[str, type[Event]] = {**EVENT_TYPES, UnknownEvent.kind: UnknownEvent}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from neural_plasticity.errors import RecordError
 from neural_plasticity.record.arrays import Array
 
 Query = Callable[[str, tuple[Any, ...]], list[Any]]
+_NEXT = "SELECT seq FROM recorded WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT 1"
 _CHUNK = 50_000  # rows per query: no read lasts long, so that a writer can always reset its log
 _CHUNK_BYTES = 16_000_000  # of values per query: a script may record thousands of metrics in each row
 
@@ -45,6 +46,9 @@ def stretches(
 
     SQLite joins a stretch of rows into one text, so that no Python object is made per row: a third of the time. Of each
     row that is the part in which the metrics lie, whole: a function call for each metric costs more than its bytes.
+
+    Raises:
+        ValueError: what it joins are not the whole numbers and eight bytes each that we write.
     """
     at: dict[int, list[int]] = {}
     for of in places.values():
@@ -57,16 +61,19 @@ def stretches(
         f"(SELECT * FROM metrics WHERE layout IN ({','.join(map(str, known))}) AND seq BETWEEN ? AND ? ORDER BY seq)"
     )
     chunk = int(np.clip(_CHUNK_BYTES // (8 * width.max()), 1, _CHUNK))
-    for start in range(low, high + 1, chunk):
+    start = low
+    while start <= high:
         ((steps, layouts, data),) = query(sql, (start, min(start + chunk - 1, high)))
-        if steps is None:
+        start += chunk
+        if steps is None:  # numbers have no gaps; in a record of somebody else's making one may be for ever
+            start = next((row[0] for row in query(_NEXT, (start, high))), high + 1)
             continue
-        at_step, layout = (np.fromstring(text, dtype=np.int64, sep=",") for text in (steps, layouts))
+        at_step, layout = _numbers(steps), _numbers(layouts)
         which = np.searchsorted(known, layout)
         ends = np.cumsum(width[which])
         raw = bytes.fromhex(data)
-        if len(raw) != 8 * ends[-1]:
-            raise RecordError(f"metrics of events {start:,} to {start + chunk - 1:,} cannot be read: damaged.")
+        if len(raw) != 8 * ends[-1] or len(at_step) != len(layout):
+            raise ValueError(f"metrics before event {start:,}")
         values = np.frombuffer(raw, dtype="<f8").astype(np.float64, copy=False)
         begins = ends - width[which] - first[which]
         rows: dict[tuple[int, ...], tuple[Steps, Any]] = {}  # of the layouts that have a metric: steps, and which rows
@@ -79,6 +86,12 @@ def stretches(
             place_in = np.array([of.get(int(one), 0) for one in known], np.int64)
             part[name] = own, values[(begins + place_in[which])[mask]]
         yield part
+
+
+def _numbers(joined: str) -> Steps:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # what is no number: some say so, some end too early
+        return np.fromstring(joined, dtype=np.int64, sep=",")
 
 
 def _part(places: Sequence[int]) -> tuple[int, int]:

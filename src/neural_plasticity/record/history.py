@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from neural_plasticity.errors import RecordError
 from neural_plasticity.events import (
     AttentionMaps,
     Event,
@@ -18,7 +19,7 @@ from neural_plasticity.events import (
     PhaseStarted,
     StateRestored,
 )
-from neural_plasticity.heads import HeadState, StateGrid
+from neural_plasticity.heads import MOST_HEADS, HeadState, StateGrid
 
 Change = HeadsPruned | HeadsGrown | StateRestored
 """What moves the states of heads."""
@@ -93,12 +94,16 @@ def head_states(start: tuple[int, int] | StateGrid, changes: Sequence[Event], st
 
     ``start``: the states before any change; a shape means all active. The grid is as large as the run's heads ever
     need, so that grids of different steps compare; heads that are added later are absent before.
+
+    Raises:
+        RecordError: that is larger than any model's.
     """
     moves = [event for event in changes if isinstance(event, Change)]
     reached = [_reached(event) for event in moves]
     first = start if isinstance(start, np.ndarray) else np.full(start, HeadState.ACTIVE, dtype=np.int8)
     layers = max([first.shape[0], *(one[0] for one in reached)])
     heads = max([first.shape[1], *(one[1] for one in reached)])
+    _check_size(layers, heads)
     grid = np.full((layers, heads), HeadState.ABSENT, dtype=np.int8)
     grid[: first.shape[0], : first.shape[1]] = first
     for event in moves:
@@ -146,7 +151,13 @@ def seen_shape(events: Iterable[Event]) -> tuple[int, int]:
             break
         for one in _shapes_in(event):
             layers, heads = max(layers, one[0]), max(heads, one[1])
+    _check_size(layers, heads)
     return layers, heads
+
+
+def _check_size(layers: int, heads: int) -> None:
+    if layers * heads > MOST_HEADS:
+        raise RecordError(f"{layers:,} layers × {heads:,} heads: expected at most {MOST_HEADS:,} heads in all.")
 
 
 def _shapes_in(event: Event) -> Iterable[tuple[int, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,7 +32,7 @@ from neural_plasticity.heads import FloatGrid, HeadState, StateGrid
 from neural_plasticity.record import tables
 from neural_plasticity.record.columns import columns, stretches
 from neural_plasticity.record.history import Change, PhaseSpan, RunSummary, head_states, phase_spans, seen_shape
-from neural_plasticity.record.reader import Reader, Recorded
+from neural_plasticity.record.reader import Reader, Recorded, checked_place, reads
 from neural_plasticity.record.schema import of_kind, record_path
 from neural_plasticity.record.spans import LAST, AttemptChoice, Span
 
@@ -64,6 +64,7 @@ class Run(Reader):
 
     # Metrics -----------------------------------------------------------------------------------------------------
 
+    @reads("the list of metrics")
     def metrics(self, attempt: AttemptChoice = "latest") -> tuple[str, ...]:
         """Names of the metrics that have values, in the order in which they first came."""
         layouts = self._layouts()
@@ -94,6 +95,7 @@ class Run(Reader):
             )
         return found[name]
 
+    @reads("a curve")
     def columns(
         self, names: Sequence[str], attempt: AttemptChoice = "latest"
     ) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
@@ -211,17 +213,20 @@ class Run(Reader):
         """Events of these kinds in one order."""
         return sorted((one for kind in kinds for one in self.records(kind, attempt)), key=lambda one: one.seq)
 
+    @reads("the last event")
     def _last(self, attempt: AttemptChoice = "latest") -> tuple[int, float, str, int, int]:
         """step, time, phase, cycle and seq of the last event; zeros when there is none."""
         for low, high in reversed(self._spans(attempt)):
             # A note that somebody adds a week later does not make the run a week long.
             rows = self._query(
-                "SELECT step, time, phase, cycle, seq FROM recorded"
+                "SELECT step, time, phase, cycle, seq, attempt FROM recorded"
                 " WHERE kind <> ? AND seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT 1",
                 (Annotation.kind, low, high),
             )
             if rows:
-                return tuple(rows[0])
+                step, at, phase, cycle, seq, number = rows[0]
+                checked_place(number, at, step, phase, cycle)
+                return step, at, phase, cycle, seq
         return 0, 0.0, "", 0, 0
 
     def _latest(self, kind: type[E]) -> Recorded | None:
@@ -232,8 +237,12 @@ class Run(Reader):
                 (kind.kind, low, high),
             )
             if rows[0][0] is not None:
-                return next(self._recorded(rows[0][0], rows[0][0]))
+                return next((one for one in self.at((rows[0][0],)) if isinstance(one.event, kind)), None)
         return None
+
+    def at(self, seqs: Iterable[int]) -> list[Recorded]:
+        """The events with these numbers, in order."""
+        return [one for seq in sorted(set(seqs)) for one in self._recorded(seq, seq)]
 
     @property
     def started(self) -> RunStarted | None:
@@ -330,6 +339,7 @@ class Run(Reader):
             notes=self.notes,
         )
 
+    @reads("a curve")
     def last_metrics(self) -> dict[str, float]:
         """Each metric's last value in the run's history."""
         found: dict[str, tuple[int, float]] = {}

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from neural_plasticity.errors import RecordError
+from neural_plasticity.record.defence import Guarded, check_tables, distrust
 from neural_plasticity.record.pages import log_is_damaged
 
 FILE_NAME = "run.sqlite"
@@ -65,6 +66,10 @@ SELECT seq, attempt, cycle, phase, phase_step, step, time, kind, version, CAST(N
 SELECT seq, attempt, cycle, phase, phase_step, step, time, CAST('metrics' AS TEXT), CAST(1 AS INTEGER), layout,
     CAST(NULL AS TEXT), data FROM main.metrics
 """
+# Readers make their own view of metrics: one in the file could be anything.
+_METRICS = """
+SELECT seq, attempt, cycle, phase, phase_step, step, time, layout, data FROM main.recorded WHERE layout IS NOT NULL
+"""
 _TABLE, *_OTHERS = RECORDED.split(";\n")
 _COPY = f"INSERT INTO recorded {_RECORDED_IN_1} ORDER BY seq"
 _FROM_1 = (_TABLE, _COPY, "DROP TABLE events", "DROP TABLE metrics", *_OTHERS)
@@ -88,9 +93,19 @@ def how_to_recover(path: Path) -> str:
 
 
 def record_path(path: Path | str) -> Path:
-    """The record's file, given a run directory or the file itself."""
+    """The record's file, given a run directory or the file itself.
+
+    Raises:
+        RecordError: the directory's record is a link that leads out of it. Whoever made the directory does not choose
+            which of this machine's files are shown; who opens it may give the file itself.
+    """
     path = Path(path)
-    return path if path.is_file() else path / FILE_NAME
+    if path.is_file():
+        return path
+    record = path / FILE_NAME
+    if record.is_symlink() and not record.resolve().is_relative_to(path.resolve()):
+        raise RecordError(f"{record}: is a link out of its directory, to {record.resolve()}; open that file itself.")
+    return record
 
 
 def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
@@ -132,6 +147,7 @@ def open_for_writing(path: Path) -> tuple[sqlite3.Connection, str | None]:
         raise RecordError(f"{path}: its write-ahead log is damaged; {how_to_recover(path)}, and can be resumed.")
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
     try:
+        distrust(connection)
         empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         version = SCHEMA_VERSION if empty else check(connection, path)
         if empty:
@@ -191,13 +207,17 @@ def check(connection: sqlite3.Connection, path: Path) -> int:
         raise RecordError(f"{path}: expected the record of a run, but this file is not one ({error}).") from error
     if owner != APPLICATION_ID:  # other programs have such a table too, and would find theirs changed
         raise RecordError(f"{path}: expected the record of a run, but this file is another program's.")
-    if row is None or not isinstance(row[0], int):
+    if row is None or not isinstance(row[0], int) or row[0] < 1:
         raise RecordError(f"{path}: expected the record of a run, but this file does not state its schema version.")
     if row[0] > SCHEMA_VERSION:
         raise RecordError(
             f"{path}: written with record schema {row[0]}, this version reads up to {SCHEMA_VERSION}; "
             "upgrade neural-plasticity to open it."
         )
+    try:
+        check_tables(connection, path, row[0])
+    except sqlite3.DatabaseError as error:
+        raise RecordError(f"{path}: its tables cannot be read, the file is damaged ({error}).") from error
     return row[0]
 
 
@@ -205,17 +225,17 @@ def _cannot_open(error: sqlite3.Error) -> bool:
     return "unable to open" in str(error) or "readonly" in str(error) or "read-only" in str(error)
 
 
-def open_for_reading(path: Path) -> tuple[sqlite3.Connection, str | None]:
+def open_for_reading(path: Path) -> tuple[Guarded, str | None]:
     """Open read-only, also while another process writes, and on read-only media; a note says how if not plainly.
 
     Raises:
         RecordError: no such file, not a record, or written by a newer version.
     """
-    if not path.exists():
+    if not path.is_file():  # nor a pipe, which would be waited for
         raise RecordError(f"{path.parent}: expected a run directory with {path.name} in it, found none.")
     log = path.with_name(path.name + "-wal")
-    ways: list[Callable[[], tuple[sqlite3.Connection, str | None]]] = [lambda: (_connect(path, "mode=ro"), None)]
-    if log.exists() and log.stat().st_size:
+    ways: list[Callable[[], tuple[Guarded, str | None]]] = [lambda: (_connect(path, "mode=ro"), None)]
+    if log.is_file() and not log.is_symlink() and log.stat().st_size:
         # Immutable would skip the log, and with it the last events; so read a copy, log included.
         ways.append(lambda: _open_copy(path, log))
     else:
@@ -232,19 +252,24 @@ def open_for_reading(path: Path) -> tuple[sqlite3.Connection, str | None]:
     raise RecordError(f"{path}: cannot be opened for reading: {problem}.") from problem
 
 
-def _connect(path: Path, options: str) -> sqlite3.Connection:
+def _connect(path: Path, options: str) -> Guarded:
     uri = f"{path.resolve().as_uri()}?{options}"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
+    connection = sqlite3.connect(
+        uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000, factory=Guarded
+    )
     try:
+        distrust(connection)
         if check(connection, path) == 1:
             connection.execute(f"CREATE TEMP VIEW recorded AS {_RECORDED_IN_1}")
+        else:
+            connection.execute(f"CREATE TEMP VIEW metrics AS {_METRICS}")
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _open_copy(path: Path, log: Path) -> tuple[sqlite3.Connection, str | None]:
+def _open_copy(path: Path, log: Path) -> tuple[Guarded, str | None]:
     folder = Path(tempfile.mkdtemp(prefix="neural-plasticity-"))
     try:
         for source in (path, log):

@@ -6,15 +6,16 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import index
 
 import numpy as np
 import numpy.typing as npt
 
 from neural_plasticity.events import AttentionMaps, Embedding, Event, HeadScores, LogLine, Phase, StepMetrics
-from neural_plasticity.record.reader import Recorded
+from neural_plasticity.record.reader import Recorded, checked_place, reads
 from neural_plasticity.record.run import Run
 from neural_plasticity.record.schema import of_kind
-from neural_plasticity.record.spans import Attempt, AttemptChoice, Span
+from neural_plasticity.record.spans import Attempt, AttemptChoice, Span, is_time
 
 # What may be large or many is read where it is needed, not kept.
 _NOT_KEPT = frozenset({StepMetrics.kind, HeadScores.kind, AttentionMaps.kind, Embedding.kind, LogLine.kind})
@@ -95,8 +96,9 @@ class Snapshot(Run):
         if name is None or name in _NOT_KEPT or after_seq:
             return super().records(kind, attempt, after_seq)
         if (name, attempt) not in self._kept:
-            self._kept[name, attempt] = tuple(super().records(kind, attempt))
-        return iter(self._kept[name, attempt])
+            self._kept[name, attempt] = tuple(super().records(name, attempt))
+        wanted = kind if isinstance(kind, type) else Event
+        return (one for one in self._kept[name, attempt] if isinstance(one.event, wanted))
 
     def columns(
         self, names: Sequence[str], attempt: AttemptChoice = "latest"
@@ -114,6 +116,7 @@ class Snapshot(Run):
         known = {**self._curves, **read}
         return {name: known[name] for name in names if name in known}
 
+    @reads("a curve")
     def last_value(self, name: str, before: int | None = None) -> float | None:
         """A metric's last value in the history, below event number ``before`` where that is given."""
         places = {number: known.index(name) for number, known in self._layouts().items() if name in known}
@@ -133,13 +136,15 @@ class Snapshot(Run):
             self._places[kind.kind, attempt] = self._places_in(kind, self._spans(attempt))
         return self._places[kind.kind, attempt]
 
+    @reads("an event")
     def _places_in(self, kind: type[Event], spans: Iterable[Span]) -> tuple[Place, ...]:
         sql = (
             "SELECT seq, attempt, time, step, phase, cycle FROM recorded "
             f"WHERE {of_kind(kind.kind)} AND seq BETWEEN ? AND ? ORDER BY seq"
         )
-        return tuple(Place(*row) for low, high in spans for row in self._query(sql, (kind.kind, low, high)))
+        return tuple(_place(*row) for low, high in spans for row in self._query(sql, (kind.kind, low, high)))
 
+    @reads("a curve")
     def ends(self, kind: type[Event]) -> tuple[int, ...]:
         """Steps of the first and the last event of one kind in the history; none, where there is none."""
         if kind is not StepMetrics:
@@ -148,11 +153,7 @@ class Snapshot(Run):
         sql = "SELECT step FROM metrics WHERE seq BETWEEN ? AND ? ORDER BY seq"
         first = (row for span in spans for row in self._query(f"{sql} LIMIT 1", span))
         last = (row for span in reversed(spans) for row in self._query(f"{sql} DESC LIMIT 1", span))
-        return tuple(row[0] for rows in (first, last) for row in itertools.islice(rows, 1))
-
-    def at(self, seqs: Iterable[int]) -> list[Recorded]:
-        """The events with these numbers, in order."""
-        return [one for seq in sorted(set(seqs)) for one in self._recorded(seq, seq)]
+        return tuple(index(row[0]) for rows in (first, last) for row in itertools.islice(rows, 1))
 
     def outlines(self, seqs: Iterable[int]) -> Iterator[Recorded]:
         """As `at`, in the order given; arrays have their shape but no content (0 or NaN everywhere, in no memory)."""
@@ -184,6 +185,7 @@ class Snapshot(Run):
                 found += [row[0] for row in self._query(sql, (*named, low, high, most))]
         return list(self.outlines(sorted(found)[-most:]))
 
+    @reads("the time of an event")
     def times(self, most: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """Step and unix seconds of about ``most`` events spread evenly over the history, in recorded order."""
         spans = self._spans("latest")
@@ -197,7 +199,14 @@ class Snapshot(Run):
             some = chosen[start : start + 500]
             marks = ",".join("?" * len(some))
             rows += self._query(f"SELECT step, time FROM recorded WHERE seq IN ({marks}) ORDER BY seq", tuple(some))
+        if not all(type(step) is int and is_time(at) for step, at in rows):
+            raise TypeError("coordinates")
         return np.array([row[0] for row in rows], np.int64), np.array([row[1] for row in rows], np.float64)
+
+
+def _place(seq: int, attempt: int, at: float, step: int, phase: str, cycle: int) -> Place:
+    checked_place(attempt, at, step, phase, cycle)
+    return Place(seq, attempt, at, step, phase, cycle)
 
 
 def _conditions(kinds: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:

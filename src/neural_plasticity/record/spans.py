@@ -6,13 +6,14 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from neural_plasticity.errors import RecordError
 
 AttemptChoice = int | Literal["latest", "all"]
 Span = tuple[int, int]  # first and last event number, both included
 LAST = 2**63 - 1
+_YEAR_9999 = 253_000_000_000.0
 
 
 @dataclass(frozen=True)
@@ -27,22 +28,41 @@ class Attempt:
     notes: tuple[str, ...] = ()
 
 
+def is_time(value: Any) -> bool:
+    """Whether this is a time in unix seconds, in the years that calendars know."""
+    return type(value) in (int, float) and 0 <= value < _YEAR_9999
+
+
 def read_attempts(connection: sqlite3.Connection) -> tuple[Attempt, ...]:
-    """All attempts, the first one first."""
+    """All attempts, the first one first.
+
+    Raises:
+        ValueError, TypeError: they are not as we write them.
+    """
     rows = connection.execute(
         "SELECT attempt, first_seq, kept_seq, resumed_step, started, notes FROM attempts ORDER BY attempt"
     )
-    return tuple(
-        Attempt(number, first, kept, step, started, tuple(json.loads(notes)))
-        for number, first, kept, step, started, notes in rows
-    )
+    return tuple(_attempt(place, *row) for place, row in enumerate(rows, start=1))
+
+
+def _attempt(place: int, number: Any, first: Any, kept: Any, step: Any, started: Any, notes: str) -> Attempt:
+    said = json.loads(notes)
+    if number != place or type(first) is not int or type(kept) is not int or not 0 <= kept < first:
+        raise ValueError(f"attempt {number}")
+    if not isinstance(step, int | None) or not is_time(started) or not all(isinstance(one, str) for one in said):
+        raise TypeError(f"attempt {number}")
+    return Attempt(number, first, kept, step, started, tuple(said))
 
 
 def latest_spans(attempts: Sequence[Attempt]) -> tuple[Span, ...]:
     """The latest attempt, and of each earlier history what lies before the point it was resumed at."""
     spans: list[Span] = []
     for one in attempts:
-        spans = [(low, min(high, one.kept_seq)) for low, high in spans if low <= one.kept_seq]
+        while spans and spans[-1][0] > one.kept_seq:
+            spans.pop()
+        if spans:
+            low, high = spans[-1]
+            spans[-1] = (low, min(high, one.kept_seq))
         spans.append((one.first_seq, LAST))
     return tuple(spans)
 

@@ -1,0 +1,71 @@
+"""Whether what a record says of an event fits the event's type: views may rely on the types that `events` declares.
+
+Made once per type from its annotations. A grid is declared with its own dtype (``FloatGrid``) and is (layers, heads);
+arrays declared with a kind of numbers only (``np.floating``) may have any shape. A pair of numbers is such a shape.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Mapping
+from types import NoneType, UnionType
+from typing import Any, Literal
+
+import numpy as np
+
+from neural_plasticity.heads import MOST, MOST_HEADS, HeadId
+
+Fits = Callable[[Any], bool]
+_KINDS = {np.float64: "biuf", np.int64: "biu", np.int8: "biu", np.bool_: "biu"}
+
+
+def fits(hint: Any) -> Fits:
+    """A function that tells whether a decoded value is of the declared type."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return lambda _value: True
+    if hint is float:
+        return _is_float
+    if hint is int:
+        return lambda value: type(value) is int and -(2**63) <= value < 2**63
+    if hint in (str, bool, NoneType):
+        return lambda value: isinstance(value, hint)
+    if hint is HeadId:
+        return lambda value: isinstance(value, HeadId) and all(type(one) is int and 0 <= one < MOST for one in value)
+    if origin is Literal:
+        return lambda value: isinstance(value, str) and value in parts
+    if origin in (UnionType, typing.Union):
+        ways = [fits(one) for one in parts]
+        return lambda value: any(way(value) for way in ways)
+    if origin is np.ndarray:
+        return _array(parts[1])
+    return _collection(origin, parts)
+
+
+def _collection(origin: Any, parts: tuple[Any, ...]) -> Fits:
+    if origin is tuple:
+        each = fits(parts[0])  # all of ours hold values of one type
+        size = None if parts[-1] is Ellipsis else len(parts)
+        return lambda value: isinstance(value, tuple) and size in (None, len(value)) and all(each(one) for one in value)
+    if origin is not None and issubclass(origin, Mapping):
+        nested = typing.get_origin(parts[1])  # results: a user's own evaluation may say anything of a model
+        each = fits(Any if isinstance(nested, type) and issubclass(nested, Mapping) else parts[1])
+        return lambda value: isinstance(value, dict) and all(isinstance(k, str) and each(v) for k, v in value.items())
+    raise TypeError(f"{origin}: no event has had a field of this type so far; say here what fits it")
+
+
+def _array(dtype: Any) -> Fits:
+    kind = typing.get_args(dtype)[0]
+    if kind not in _KINDS:
+        return lambda value: isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+    return lambda value: isinstance(value, np.ndarray) and value.dtype.kind in _KINDS[kind] and is_grid(value.shape)
+
+
+def is_grid(shape: tuple[int, ...]) -> bool:
+    """Whether these are (layers, heads) of a model that there can be."""
+    return len(shape) == 2 and 0 <= min(shape) <= max(shape) <= MOST and shape[0] * shape[1] <= MOST_HEADS
+
+
+def _is_float(value: Any) -> bool:
+    """A float, NaN and infinities among them, or a whole number that is not too large to be one."""
+    return isinstance(value, float) or (type(value) is int and abs(value) < 2**1023)
