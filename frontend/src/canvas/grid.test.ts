@@ -9,8 +9,18 @@ describe('layout', () => {
         expect(gridLayout(1, 1, 400).cell).toBe(44)
         expect(gridLayout(12, 12, 400).cell).toBe(30)
         expect(gridLayout(48, 32, 400).cell).toBeGreaterThanOrEqual(8)
-        expect(gridLayout(100, 128, 300).cell).toBe(5)
         expect(gridLayout(0, 0, 0).width).toBeGreaterThan(0)
+    })
+    it('shows every one of many columns by narrower cells, as high as before', () => {
+        const layout = gridLayout(100, 128, 300)
+        expect([layout.cell, layout.high]).toEqual([2, 5])
+        expect(layout.width).toBeLessThanOrEqual(300)
+        expect(cellAt(layout, layout.left + 127.5 * 2, layout.top + 99.5 * 5)).toEqual({
+            layer: 99,
+            head: 127,
+        })
+        expect(gridLayout(12, 12, 400).high).toBe(30)
+        expect(gridLayout(100, 128, 100).cell).toBe(2)
     })
     it('does not grow taller than a screen', () => {
         for (const rows of [1, 6, 24, 48]) expect(gridLayout(rows, 4, 2000).height).toBeLessThan(560)

@@ -8,6 +8,8 @@ export interface GridLayout {
     rows: number
     columns: number
     cell: number
+    /** Height of a cell: as its width, but where many columns make that very small. */
+    high: number
     gap: number
     left: number
     top: number
@@ -28,9 +30,14 @@ export interface Cells {
 }
 
 const LABEL = 11
+const NARROWEST = 2
+const OUTLINED = 5 // narrower cells are filled where others get an outline
 const wide = (count: number): number => String(Math.max(count - 1, 0)).length + 1
 
-/** As large as the room allows: cells between `least` and `most` pixels; a grid too wide for that scrolls. */
+/**
+ * As large as the room allows: cells between `least` and `most` pixels. A grid too wide for that gets narrower ones, down
+ * to `NARROWEST`, so that all of it is in sight; one that is wider still scrolls.
+ */
 export function gridLayout(
     rows: number,
     columns: number,
@@ -43,23 +50,25 @@ export function gridLayout(
     const top = LABEL + 8
     const space = Math.max(room - left - 2, 0) / Math.max(columns, 1)
     const fits = Math.max(Math.floor(tall / Math.max(rows, 1)), 8)
-    const cell = Math.min(Math.max(Math.min(Math.floor(space), fits), least), most)
+    const square = Math.min(Math.max(Math.min(Math.floor(space), fits), least), most)
+    const cell = room ? Math.min(square, Math.max(Math.floor(space), NARROWEST)) : square
     const gap = cell >= 16 ? 2 : cell >= 5 ? 1 : 0
     return {
         rows,
         columns,
         cell,
+        high: square,
         gap,
         left,
         top,
         width: left + columns * cell + 2,
-        height: top + rows * cell + 2,
+        height: top + rows * square + 2,
     }
 }
 
 export function cellAt(layout: GridLayout, x: number, y: number): { layer: number; head: number } | null {
     const head = Math.floor((x - layout.left) / layout.cell)
-    const layer = Math.floor((y - layout.top) / layout.cell)
+    const layer = Math.floor((y - layout.top) / layout.high)
     const inside = head >= 0 && layer >= 0 && head < layout.columns && layer < layout.rows
     return inside ? { layer, head } : null
 }
@@ -77,7 +86,7 @@ export function paintGrid(
     ink: Ink,
 ): void {
     paintLabels(context, layout, ink)
-    const { rows, columns, cell, gap, left, top } = layout
+    const { rows, columns, cell, high, gap, left, top } = layout
     if (!rows || !columns) return
     const small = document.createElement('canvas')
     small.width = columns
@@ -93,24 +102,24 @@ export function paintGrid(
     }
     brush.putImageData(image, 0, 0)
     context.imageSmoothingEnabled = false
-    context.drawImage(small, left, top, columns * cell, rows * cell)
+    context.drawImage(small, left, top, columns * cell, rows * high)
     fillPruned(context, layout, cells, ink)
     if (gap) {
         context.fillStyle = ink.panel
         for (let at = 1; at < columns; at++)
-            context.fillRect(left + at * cell - gap / 2, top, gap, rows * cell)
+            context.fillRect(left + at * cell - gap / 2, top, gap, rows * high)
         for (let at = 1; at < rows; at++)
-            context.fillRect(left, top + at * cell - gap / 2, columns * cell, gap)
+            context.fillRect(left, top + at * high - gap / 2, columns * cell, gap)
     }
     paintOutlines(context, layout, cells, ink)
 }
 
 const box = (layout: GridLayout, at: number, inset: number): [number, number, number, number] => {
-    const { columns, cell, gap, left, top } = layout
+    const { columns, cell, high, gap, left, top } = layout
     const shift = gap / 2 + inset
     const x = left + (at % columns) * cell + shift
-    const y = top + Math.floor(at / columns) * cell + shift
-    return [x, y, cell - 2 * shift, cell - 2 * shift]
+    const y = top + Math.floor(at / columns) * high + shift
+    return [x, y, cell - 2 * shift, high - 2 * shift]
 }
 
 function fillPruned(context: CanvasRenderingContext2D, layout: GridLayout, cells: Cells, ink: Ink): void {
@@ -135,13 +144,19 @@ function stroke(
     which: (at: number) => boolean,
 ): void {
     context.beginPath()
+    const filled = layout.cell < OUTLINED
     let any = false
     for (let at = 0; at < layout.rows * layout.columns; at++) {
         if (!which(at)) continue
-        context.rect(...box(layout, at, inset + width / 2))
+        context.rect(...box(layout, at, filled ? 0 : inset + width / 2))
         any = true
     }
     if (!any) return
+    if (filled) {
+        context.fillStyle = colour
+        context.fill()
+        return
+    }
     context.strokeStyle = colour
     context.lineWidth = width
     context.stroke()
@@ -192,9 +207,9 @@ function paintKept(
     context.beginPath()
     for (let at = 0; at < layout.rows * layout.columns; at++) {
         if (!kept[at]) continue
-        const [x, y, side] = box(layout, at, 0)
-        context.moveTo(x + side / 2 + radius, y + side / 2)
-        context.arc(x + side / 2, y + side / 2, radius, 0, 2 * Math.PI)
+        const [x, y, wide, high] = box(layout, at, 0)
+        context.moveTo(x + wide / 2 + radius, y + high / 2)
+        context.arc(x + wide / 2, y + high / 2, radius, 0, 2 * Math.PI)
     }
     context.fillStyle = '#ffffff'
     context.strokeStyle = ink.dark ? '#000000' : ink.ink
@@ -204,13 +219,13 @@ function paintKept(
 }
 
 function paintLabels(context: CanvasRenderingContext2D, layout: GridLayout, ink: Ink): void {
-    const { rows, columns, cell, left, top } = layout
+    const { rows, columns, cell, high, left, top } = layout
     context.font = `${LABEL}px ${ink.font}`
     context.fillStyle = ink.muted
     context.textBaseline = 'middle'
     context.textAlign = 'right'
-    const down = Math.max(1, [1, 2, 4, 5, 8, 10, 20].find((step) => step * cell >= LABEL + 2) ?? 50)
-    for (let at = 0; at < rows; at += down) context.fillText(`L${at}`, left - 6, top + (at + 0.5) * cell)
+    const down = Math.max(1, [1, 2, 4, 5, 8, 10, 20].find((step) => step * high >= LABEL + 2) ?? 50)
+    for (let at = 0; at < rows; at += down) context.fillText(`L${at}`, left - 6, top + (at + 0.5) * high)
     context.textBaseline = 'alphabetic'
     context.textAlign = 'center'
     const across = labelEvery(cell, wide(columns))
