@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from neural_plasticity import events as ev
 from neural_plasticity.errors import RecordError
 from neural_plasticity.heads import HeadId
-from neural_plasticity.record import Run, open_run
+from neural_plasticity.record import Recorded, Run, open_run
 from neural_plasticity.record import columns as reading
 from neural_plasticity.record.recap import recap
 from neural_plasticity.record.snapshot import snapshot
@@ -92,11 +94,16 @@ def test_scores_are_looked_for_from_the_end_and_read_no_more_than_that(tmp_path:
     events = [ev.HeadScores(step=step, scores={"a": np.full((2, 2), step)}) for step in range(50)]
     events[10] = ev.HeadScores(step=10, scores={"b": np.zeros((2, 2))})
     with open_run(write_events(tmp_path, events)) as run, pytest.MonkeyPatch.context() as patch:
-        seen: list[str] = []
-        query = run._query
-        patch.setattr(run, "_query", lambda sql, arguments=(): seen.append(sql) or query(sql, arguments))
+        read: list[tuple[int, int]] = []
+        recorded = run._recorded
+
+        def watched(low: int, high: int, *rest: Any) -> Iterator[Recorded]:
+            read.append((low, high))
+            return recorded(low, high, *rest)
+
+        patch.setattr(run, "_recorded", watched)
         assert run.scores("a")[0, 0] == 49
-        assert sum("payload" in sql for sql in seen) == 1
+        assert read == [(50, 50)]
         assert run.scores("a", step=10)[0, 0] == 9
         assert run.scores("b")[0, 0] == 0
         assert run.score_names() == ("a", "b")
