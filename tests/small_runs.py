@@ -65,15 +65,15 @@ def comparable(events: Iterable[Event]) -> Iterator[Any]:
     """Events as plain values without anything that a clock had a part in: what two equal runs have in common."""
     for event in events:
         if not isinstance(event, Progress):
-            yield event.kind, _plain(vars(event))
+            yield event.kind, plain(vars(event))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     if isinstance(value, dict):
         kept = {str(k): v for k, v in value.items() if not any(part in str(k) for part in TIMED)}
-        return {k: _plain(v) for k, v in kept.items() if k != "output_dir"}
+        return {k: plain(v) for k, v in kept.items() if k != "output_dir"}
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, list | tuple):
-        return tuple(_plain(v) for v in value)
+        return tuple(plain(v) for v in value)
     return repr(value) if isinstance(value, float) else value  # NaN equals NaN here

@@ -95,6 +95,9 @@ class RunConfig:
     """Seed of everything random; the same seed gives the same run on CPU."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, cuda:1, mps."""
+    checkpoint_every: int = 100
+    """Training steps between two checkpoints within a phase; 0: only after each phase. The last two are kept; Ctrl-C
+    writes one too. --resume goes on from the newest."""
 
     output_dir: Path | None = None
     """Run directory. Default: output/neural_plasticity_[timestamp]."""
@@ -286,6 +289,7 @@ _MINIMA: Mapping[str, int] = {
     "eval_sequences": 2,
     "weight_decay": 0,
     "seed": 0,
+    "checkpoint_every": 0,
 }
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
 
 from neural_plasticity.config import RunConfig, from_json
-from neural_plasticity.errors import ConfigError, InputError, RecordError, TrainingError
-from neural_plasticity.events import Event, LogLine, PhaseEnded, RunEnded, RunStarted, RunState
+from neural_plasticity.errors import ConfigError, InputError, RecordError
+from neural_plasticity.events import Event, LogLine, RunEnded, RunStarted
+from neural_plasticity.keeping import CHECKPOINTS, Interrupts, Keeper, stopped, to_an_end
 from neural_plasticity.record import RecordWriter, open_run
 from neural_plasticity.record.fork import fork_record
+from neural_plasticity.record.lock import DirectoryLock
 from neural_plasticity.record.recap import recap
+from neural_plasticity.record.schema import record_path
 from neural_plasticity.record.sinks import Sink, fan_out
 from neural_plasticity.render.browser import open_in_browser
 from neural_plasticity.render.console import ConsoleView
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
     from neural_plasticity.experiment import Experiment
 
     Player = Callable[[Experiment, int], Iterator[Event]]  # plays an experiment, without the stages that are done
-
-CHECKPOINTS = "checkpoints"
 
 
 class LivePage:
@@ -112,13 +112,15 @@ def start_run(config: RunConfig, run_dir: Path, player: Player | None = None) ->
 
 
 def resume_run(run_dir: Path, asked: RunConfig) -> int:
-    """Go on with the run in ``run_dir`` after its last finished phase, as a new attempt; returns the exit code.
+    """Go on with the run in ``run_dir`` from its newest checkpoint, as a new attempt; returns the exit code.
 
     Of the options ``asked`` for now, those about views count; the experiment's own are those it was started with.
 
     Raises:
-        InputError: there is no run, it never began or has finished, or text or model are not what they were.
+        InputError: there is no run, it never began or has finished, another process is at it, or text or model are not
+            what they were.
     """
+    run_dir = record_path(run_dir).parent
     with open_run(run_dir) as run:
         if not run.last_seq:
             raise RecordError(
@@ -131,32 +133,46 @@ def resume_run(run_dir: Path, asked: RunConfig) -> int:
 
 
 def go_on(config: RunConfig, run_dir: Path, player: Player | None = None, origin: Path | None = None) -> int:
-    """Go on under ``config`` from the last checkpoint in ``run_dir``, as a new attempt; returns the exit code.
+    """Go on under ``config`` from the newest checkpoint in ``run_dir``, as a new attempt; returns the exit code.
 
     With ``origin`` the run is new: it begins with a copy of that run's record and its checkpoint.
 
     Raises:
-        InputError: there is no run, ``run_dir`` has one already, or text or model are not what they were.
+        InputError: there is no run, ``run_dir`` has one already, another process is at it, or text or model are not
+            what they were.
     """
-    from neural_plasticity.experiment import checkpoints
-
     source = origin or run_dir
     with open_run(source) as run:
         # The first one: a later attempt says how large the model was when it went on, new heads included.
         before = next((event for event in run.events(RunStarted) if isinstance(event, RunStarted)), None)
-    with ConsoleView() as console:
+        recorded = run.last_seq
+    with ExitStack() as stack:
+        lock = None
+        if origin is None:  # before anything slow
+            lock = DirectoryLock(run_dir)
+            stack.callback(lock.release)
+        console = stack.enter_context(ConsoleView())
+        from neural_plasticity.experiment import checkpoints  # imports torch, which takes a while
+
         experiment = _open(config, console)
         _check_same(before, experiment, source)
-        stages_done, last_seq = checkpoints.restore(experiment, source / CHECKPOINTS) or (0, 0)
+        restored = checkpoints.restore(experiment, source / CHECKPOINTS, recorded)
+        stages_done, last_seq = restored.position if restored else (0, 0)
+        notes = restored.notes if restored else ()
         if origin is not None:
-            fork_record(origin, run_dir, last_seq, (f"{CHECKPOINTS}/{checkpoints.NAME}",))
-        with RecordWriter.reopen(run_dir, after_seq=last_seq) as record, LivePage(config, run_dir, console) as page:
-            with open_run(run_dir) as run:
-                console.catch_up(recap(run))
-            return _play(experiment, record, console, page, run_dir, stages_done, player)
+            fork_record(origin, run_dir, last_seq, (f"{CHECKPOINTS}/{restored.path.name}",) if restored else ())
+        elif restored is not None:
+            checkpoints.set_aside(run_dir / CHECKPOINTS, restored)
+        reopened = RecordWriter.reopen(run_dir, after_seq=last_seq, lock=lock, notes=notes)
+        record, page = stack.enter_context(reopened), stack.enter_context(LivePage(config, run_dir, console))
+        with open_run(run_dir) as run:
+            console.catch_up(recap(run))
+        where = f"{restored.path.name}, step {experiment.clock.step:,}" if restored else "the beginning: no checkpoint"
+        console.handle(LogLine(message=f"going on from {where}"))
+        return _play(experiment, record, console, page, run_dir, stages_done, player)
 
 
-VIEW_OPTIONS = ("use_dashboard", "no_browser", "no_visualize", "wandb", "online", "track", "tags")
+VIEW_OPTIONS = ("use_dashboard", "no_browser", "no_visualize", "wandb", "online", "track", "tags", "checkpoint_every")
 
 
 def _resumed(recorded: RunConfig, asked: RunConfig) -> RunConfig:
@@ -200,20 +216,25 @@ def _play(
     stages_done: int,
     player: Player | None,
 ) -> int:
-    from neural_plasticity.experiment import checkpoints, play
+    from neural_plasticity.experiment import play
 
     sinks = [console, *_sinks(x.config, console, run_dir)]
     console.note_files(record=record.path)
     for note in record.notes:
         console.handle(LogLine(message=note, level="warning"))
-    ending: RunEnded | None = None
+    keeper = Keeper(x, record, run_dir, stages_done, lambda line: console.handle(LogLine(message=line)))
+    last = Event()
     with Interrupts() as interrupts:
-        for event in fan_out(_to_an_end((player or play)(x, stages_done), interrupts, run_dir), record, sinks):
-            if isinstance(event, PhaseEnded):
-                stages_done += 1
-                checkpoints.save(x, run_dir / CHECKPOINTS, checkpoints.Position(stages_done, record.last_seq))
-            elif isinstance(event, RunEnded):
-                ending = event
+        try:
+            events = to_an_end((player or play)(x, stages_done), keeper, interrupts, run_dir)
+            for event in fan_out(events, record, sinks):
+                last = event
+        except KeyboardInterrupt:  # the second one: no figures, no page
+            if not isinstance(last, RunEnded):
+                last = stopped(last, run_dir)
+                record.append(last)
+                console.handle(LogLine(message=last.reason))  # below its summary: it has closed already
+    ending = last if isinstance(last, RunEnded) else None
     if x.config.use_dashboard and not x.config.no_browser and not page.opened:
         open_in_browser(run_dir / PAGE_NAME)
     return {"finished": 0, "stopped": 130}.get(ending.state if ending else "failed", 2)
@@ -238,54 +259,3 @@ def _sinks(config: RunConfig, console: ConsoleView, run_dir: Path) -> list[Sink]
         mode = "online" if config.online else None
         sinks += open_trackers(names, TrackedRun(run_dir, mode=mode, tags=config.tag_list), say)
     return sinks
-
-
-def _to_an_end(events: Iterator[Event], interrupts: Interrupts, run_dir: Path) -> Iterator[Event]:
-    """``events`` with a ``RunEnded`` in every case, so that the record says how the run ended."""
-    last = Event()
-
-    def ended(state: RunState, reason: str) -> RunEnded:
-        return RunEnded(
-            state=state, reason=reason, step=last.step, phase=last.phase, cycle=last.cycle, phase_step=last.phase_step
-        )
-
-    try:
-        for event in events:
-            last = event
-            yield event
-            if interrupts.requested and not isinstance(event, RunEnded):
-                yield ended("stopped", f"interrupted; go on with: plasticity run --resume {run_dir}")
-                return
-    except KeyboardInterrupt:
-        yield ended("stopped", f"interrupted; go on with: plasticity run --resume {run_dir}")
-    except TrainingError as error:
-        yield ended("failed", str(error))
-    except InputError as error:  # a user's own strategy or evaluation, which can only fail when it is called
-        yield ended("failed", str(error))
-        raise
-    except Exception as error:
-        yield ended("failed", f"{type(error).__name__}: {error}")
-        raise
-
-
-class Interrupts:
-    """The first Ctrl-C or SIGTERM asks the run to stop after the event in hand; the second one stops it at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> Interrupts:
-        with contextlib.suppress(ValueError):  # not the main thread: signals are somebody else's
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True

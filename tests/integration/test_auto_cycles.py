@@ -194,8 +194,9 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     ends = of(played.events, PhaseEnded)
     done = {"before any pruning": 2, "while going too far": len(ends) - 3, "after the return": len(ends) - 1}[where]
     x = open_experiment(small_config(gpt2, text, cycles="auto", max_perplexity_increase=0.05))
-    position = checkpoints.restore(x, saved / str(done))
-    assert position is not None
+    restored = checkpoints.restore(x, saved / str(done))
+    assert restored is not None
+    position = restored.position
     assert position.stages_done == done
     resumed = [*played.events[: position.last_seq], *list(play(x, done))[1:]]
     assert list(comparable(resumed[:-1])) == list(comparable(played.events[:-1]))

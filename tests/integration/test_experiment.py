@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from neural_plasticity.config import RunConfig
-from neural_plasticity.errors import ConfigError, ModelError, RecordError, TrainingError
+from neural_plasticity.errors import ConfigError, ModelError, TrainingError
 from neural_plasticity.events import (
     AttentionMaps,
     Embedding,
@@ -230,14 +230,6 @@ def test_a_users_evaluation_may_not_replace_what_was_measured(gpt2: Path, text: 
         list(run(small_config(gpt2, text, eval="flattering:figures")))
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half a file", b"no checkpoint at all"])
-def test_a_damaged_checkpoint_is_one_line(gpt2: Path, text: Path, tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "last.pt").write_bytes(content)
-    with pytest.raises(RecordError, match=r"--resume.*last\.pt") as caught:
-        checkpoints.restore(open_experiment(small_config(gpt2, text)), tmp_path)
-    assert "\n" not in str(caught.value)
-
-
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(gpt2: Path, text: Path) -> None:
     config = small_config(gpt2, text, pruning_strategy="random")
     first, second = list(comparable(run(config))), list(comparable(run(config)))
@@ -284,8 +276,8 @@ def test_resuming_after_any_phase_gives_the_uninterrupted_run(
         next(events, None)
     del x
     fresh = open_experiment(config)
-    position = checkpoints.restore(fresh, tmp_path)
-    assert position == (None if stages_done == 0 else (stages_done, len(before)))
+    restored = checkpoints.restore(fresh, tmp_path)
+    assert (restored and restored.position) == (None if stages_done == 0 else (stages_done, len(before)))
     after = list(play(fresh, stages_done))
     assert isinstance(after[0], RunStarted)
     resumed = before + (after[1:] if stages_done else after)

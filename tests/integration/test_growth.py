@@ -204,8 +204,9 @@ def test_a_run_with_growth_trains_as_long_whatever_comes_back(gpt2: Path, text: 
     assert {tuple(map(int, key.split("."))) for key in decision.reasons} == gone
     assert second.summary["heads_back"] == len(decision.heads)
     fresh = open_experiment(config)
-    position = checkpoints.restore(fresh, tmp_path)
-    assert position is not None
+    restored = checkpoints.restore(fresh, tmp_path)
+    assert restored is not None
+    position = restored.position
     assert fresh.pruned_in == dict.fromkeys(gone, 1)
     resumed = list(play(fresh, position.stages_done))
     assert list(comparable(resumed))[1:] == list(comparable(events[position.last_seq :]))

@@ -138,8 +138,9 @@ def test_resuming_after_a_birth_gives_the_uninterrupted_run(
 ) -> None:
     events, x, folder = played
     fresh = open_experiment(config)
-    position = checkpoints.restore(fresh, folder)
-    assert position is not None
+    restored = checkpoints.restore(fresh, folder)
+    assert restored is not None
+    position = restored.position
     after = list(play(fresh, position.stages_done))
     assert isinstance(after[0], RunStarted)
     assert (after[0].shape, after[0].absent) == ((3, 4), ())  # the model's at the start, not the checkpoint's

@@ -40,8 +40,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "importance": {"errors", "heads", "models"},
     "policies": {"errors", "heads", "models", "importance"},
     "experiment": _COMPUTING,
-    "session": _COMPUTING | _SHOWING | {"experiment", "render", "trackers", "dashboard"},
-    "sweep": _COMPUTING | _SHOWING | {"experiment", "render", "trackers", "session"},
+    "keeping": _SHOWING | {"experiment"},
+    "session": _COMPUTING | _SHOWING | {"experiment", "render", "trackers", "dashboard", "keeping"},
+    "sweep": _COMPUTING | _SHOWING | {"experiment", "render", "trackers", "session", "keeping"},
     "cli": _COMPUTING | _SHOWING | {"experiment", "render", "trackers", "dashboard", "session", "sweep"},
     "__main__": {"cli"},
     # __init__.py imports public names on first use (a table of strings), and for type checkers.

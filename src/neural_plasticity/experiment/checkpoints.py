@@ -1,11 +1,13 @@
-"""Checkpoints between phases: enough to go on as if nothing had happened, written so that a kill leaves the old one.
+"""Checkpoints: enough to go on as if nothing had happened, after a phase or after a step of training.
 
-The same state, kept in memory, is what a run returns to when a later cycle was too much.
+The same state without the training under way, kept in memory, is what a run returns to when a later cycle was too much.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
+import re
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,13 +15,23 @@ import torch
 from torch import Tensor
 
 from neural_plasticity.errors import HeadError, RecordError
-from neural_plasticity.experiment.clock import Stage
+from neural_plasticity.events import Event, Progress
+from neural_plasticity.experiment import checkpoint_file
+from neural_plasticity.experiment.checkpoint_checks import check, check_moments
+from neural_plasticity.experiment.checkpoint_file import DamagedCheckpoint
+from neural_plasticity.experiment.clock import Stage, Within
 from neural_plasticity.experiment.state import Experiment, Kept
+from neural_plasticity.experiment.training import Training
 from neural_plasticity.heads import HeadId
+from neural_plasticity.models.size import model_size
 from neural_plasticity.models.widening import set_added
 from neural_plasticity.policies.statistics import Interval
 
-NAME = "last.pt"
+KEPT = 2
+"""How many checkpoints a run keeps: the newest, and the one before should that be damaged."""
+
+_NAME = re.compile(r"event-(\d{10,19})\.safetensors")
+_OLD = "last.pt"  # what versions before the first release wrote, with pickle
 
 
 class Position(NamedTuple):
@@ -29,51 +41,128 @@ class Position(NamedTuple):
     last_seq: int
 
 
+class Restored(NamedTuple):
+    """The checkpoint that a run goes on from, and what there is to say of newer ones that are of no use."""
+
+    position: Position
+    path: Path
+    notes: tuple[str, ...]
+
+
+def steps_at_rest(x: Experiment, event: Event) -> int:
+    """The steps that the phase has done, if after ``event`` the run can be kept within it: after each step. Else 0."""
+    if isinstance(event, Progress) and x.training is not None and x.training.trainees:
+        return x.training.done
+    return 0
+
+
 def save(x: Experiment, directory: Path, position: Position) -> Path:
-    """Write ``directory``/last.pt: weights, mask, control, counters, results, and the state to return to."""
-    directory.mkdir(parents=True, exist_ok=True)
-    state: dict[str, Any] = {
-        **captured(x),
-        "position": tuple(position),
-        "step": x.clock.step,
-        "kept": None if x.kept is None else tuple(x.kept),
-        "stopped": x.stopped,
-        "plan": None if x.stopped is None else [tuple(stage) for stage in x.plan],
-    }
-    temporary = directory / (NAME + ".tmp")
-    with temporary.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    return temporary.replace(directory / NAME)
-
-
-def restore(x: Experiment, directory: Path) -> Position | None:
-    """Bring a freshly opened experiment to where the checkpoint was written; None when there is no checkpoint.
+    """Write a checkpoint into ``directory``, named by its last event; of earlier ones the newest stays.
 
     Raises:
-        RecordError: the checkpoint belongs to another model.
+        OSError: it cannot be written; the earlier ones are as they were.
     """
-    path = directory / NAME
-    if not path.exists():
-        return None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever unpickling a damaged file raises
-        raise RecordError(f"--resume: {path} cannot be read ({type(error).__name__}); start a new run.") from error
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"event-{position.last_seq:010d}.safetensors"
+    state: dict[str, Any] = {
+        **captured(x),
+        "position": position,
+        "step": x.clock.step,
+        "kept": x.kept,
+        "stopped": x.stopped,
+        "plan": None if x.stopped is None else x.plan,
+        "training": None if x.training is None else _captured_training(x, x.training),
+    }
+    checkpoint_file.write(path, state)
+    outdated = found(directory)[KEPT:]
+    for old in (*outdated, *directory.glob(".event-*.part")):  # what a killed process left of its last one
+        old.unlink(missing_ok=True)
+    return path
+
+
+def found(directory: Path) -> list[Path]:
+    """The checkpoints in ``directory``, the newest first."""
+    names = ((match, path) for path in directory.glob("event-*") if (match := _NAME.fullmatch(path.name)))
+    return [path for _, path in sorted(((int(match[1]), path) for match, path in names), reverse=True)]
+
+
+def restore(x: Experiment, directory: Path, last_seq: int | None = None) -> Restored | None:
+    """Bring a freshly opened experiment to where its newest usable checkpoint was written; None where there is none.
+
+    A damaged one is passed over, and so is one that stands after ``last_seq``, the last event that the record has;
+    both are said in ``notes``.
+
+    Raises:
+        RecordError: none of the checkpoints is usable, or they are those of another model or version.
+    """
+    notes: list[str] = []
+    paths = found(directory)
+    for path in paths:
+        try:
+            state = checkpoint_file.read(path, _most_bytes(x))
+            check(x, state)
+            position = Position(*state["position"])
+            if last_seq is not None and position.last_seq > last_seq:
+                raise DamagedCheckpoint(f"the record ends before it, at event {last_seq}")
+            _take_up(x, state, path)
+        except DamagedCheckpoint as error:
+            notes.append(f"checkpoint {path.name} cannot be used: {error}")
+        else:
+            return Restored(position, path, tuple(f"{note}; going on from {path.name}" for note in notes))
+    if paths:
+        raise RecordError(f"--resume: {'; '.join(notes)}. There is no other in {directory}; start a new run.")
+    if (directory / _OLD).exists():
+        raise RecordError(
+            f"--resume: {directory / _OLD} was made by an earlier version of neural_plasticity; finish the run with "
+            "that version, or start a new one."
+        )
+    return None
+
+
+def set_aside(directory: Path, restored: Restored) -> None:
+    """Rename the checkpoints that were passed over: the run's next ones count from the one that it goes on from."""
+    for path in takewhile(lambda one: one != restored.path, found(directory)):
+        with contextlib.suppress(OSError):  # a directory that cannot be written will be said soon enough
+            path.rename(path.with_name(f"{path.name}.unusable"))
+
+
+def _take_up(x: Experiment, state: dict[str, Any], path: Path) -> None:
     try:
         reinstate(x, state)
     except (RuntimeError, HeadError) as error:
         raise RecordError(f"--resume: {path} holds the weights of another model than {x.config.model_name}.") from error
-    except KeyError as error:
-        raise RecordError(f"--resume: {path} is of another version (no {error} in it); start a new run.") from error
     x.clock.step = state["step"]
     x.kept = None if state["kept"] is None else Kept(*state["kept"])
     x.stopped = state["stopped"]
     if state["plan"] is not None:  # shorter than it began
         x.plan = tuple(Stage(*stage) for stage in state["plan"])
         x.clock.total_work = sum(x.work_of(stage) for stage in x.plan)
-    return Position(*state["position"])
+    training = state["training"]
+    if training is None:
+        x.training = None
+        return
+    models = {"model": x.model} if x.control is None else {"model": x.model, "control": x.control}
+    check_moments(training["moments"], models)
+    x.training = Training(
+        memory=training["memory"],
+        losses=training["losses"].tolist(),
+        taken_up=training["moments"],
+        within=Within(*training["within"]),
+    )
+
+
+def _captured_training(x: Experiment, training: Training) -> dict[str, Any]:
+    return {
+        "memory": training.memory,
+        "losses": torch.tensor(training.losses, dtype=torch.float64),
+        "moments": {name: trainee.moments for name, trainee in training.trainees.items()},
+        "within": x.clock.within,
+    }
+
+
+def _most_bytes(x: Experiment) -> int:
+    """More than a checkpoint of this run can have: weights and two moments of model and control, and what is kept."""
+    return 16 * model_size(x.model).bytes * (1 + x.config.grow_new_heads) + 2**28
 
 
 def captured(x: Experiment) -> dict[str, Any]:
@@ -103,7 +192,9 @@ def reinstate(x: Experiment, state: dict[str, Any]) -> None:
     Raises:
         RuntimeError: the weights are those of another model.
     """
-    if state["control"] is not None:
+    if state["control"] is None:
+        x.control = None
+    else:
         if x.control is None:
             x.control = x.copy_of_model()
         set_added(x.control, x.added_before)  # never wider than the model was at the start

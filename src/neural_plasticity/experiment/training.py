@@ -16,7 +16,7 @@ from transformers import get_constant_schedule_with_warmup
 
 from neural_plasticity.config import RunConfig
 from neural_plasticity.data.tokens import IntBlocks
-from neural_plasticity.errors import RecordError, TrainingError
+from neural_plasticity.errors import TrainingError
 from neural_plasticity.experiment.clock import Within
 from neural_plasticity.models.attach import Heads
 from neural_plasticity.models.protection import Protection
@@ -59,16 +59,9 @@ class Trainee:
         return {name: dict(state[one]) for name, one in self.model.named_parameters() if one in state}
 
     def take_up(self, moments: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Go on with the optimiser's state of another process (`moments`).
-
-        Raises:
-            RecordError: it is not that of this model.
-        """
-        parameters = dict(self.model.named_parameters())
+        """Go on with the optimiser's state of another process: its `moments`, where each one `fits`."""
         for name, kept in moments.items():
-            parameter = parameters.get(name)
-            if parameter is None or kept.keys() != _ADAM.keys() or not _fit(kept, parameter):
-                raise RecordError(f"optimiser state of {name!r}: expected that of a parameter of the model.")
+            parameter = self.model.get_parameter(name)
             self.optimizer.state[parameter] = {
                 # AdamW counts its steps on the CPU.
                 what: one.clone() if what == "step" else one.to(parameter.device, copy=True)
@@ -112,9 +105,11 @@ class Trainee:
         return value
 
 
-def _fit(kept: Mapping[str, Tensor], parameter: nn.Parameter) -> bool:
-    return all(kept[what].shape == (parameter.shape if shaped else ()) for what, shaped in _ADAM.items()) and all(
-        one.dtype.is_floating_point for one in kept.values()
+def fits(kept: Mapping[str, Tensor], parameter: nn.Parameter) -> bool:
+    """Whether AdamW's state of a parameter can be that of ``parameter``."""
+    return kept.keys() == _ADAM.keys() and all(
+        one.dtype.is_floating_point and one.shape == (parameter.shape if _ADAM[what] else ())
+        for what, one in kept.items()
     )
 
 

@@ -57,6 +57,7 @@ class RecordWriter:
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: DirectoryLock, notes: tuple[str, ...]) -> None:
         self.path = path
         self.notes = notes
+        self._shared = bool(notes)  # no lock or no log here, so somebody else may write
         self._connection = connection
         self._cursor = connection.cursor()
         self._view: sqlite3.Cursor | None = None
@@ -98,11 +99,21 @@ class RecordWriter:
             return writer
 
     @classmethod
-    def reopen(cls, run_dir: Path | str, *, after_seq: int | None = None, step: int | None = None) -> RecordWriter:
+    def reopen(
+        cls,
+        run_dir: Path | str,
+        *,
+        after_seq: int | None = None,
+        step: int | None = None,
+        lock: DirectoryLock | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> RecordWriter:
         """Go on with a run, in a new attempt.
 
         The history kept is everything up to event ``after_seq``, or up to (without) the first event at ``step``
         or later; with neither, all of it. What lies behind stays in the file and shows with ``attempt="all"``.
+        ``lock``: the directory's, where it is held already; the writer takes it over. ``notes`` are kept with the
+        attempt, beside its own.
 
         Raises:
             RecordError: no record there, another process writes to it, or ``after_seq`` lies outside it.
@@ -113,7 +124,8 @@ class RecordWriter:
         if not path.is_file():
             raise RecordError(f"{run_dir}: expected a run directory with {FILE_NAME} in it, found none to resume.")
         with _one_line(path.parent):
-            writer = cls._open(path)
+            writer = cls._open(path, lock)
+            writer.notes += notes
             with writer._disposed_on_error():
                 kept = writer.last_seq if after_seq is None else index(after_seq)
                 if not 0 <= kept <= writer.last_seq:
@@ -143,8 +155,8 @@ class RecordWriter:
             return writer
 
     @classmethod
-    def _open(cls, path: Path) -> RecordWriter:
-        lock = DirectoryLock(path.parent)
+    def _open(cls, path: Path, lock: DirectoryLock | None = None) -> RecordWriter:
+        lock = lock or DirectoryLock(path.parent)
         try:
             connection, note = open_for_writing(path)
         except BaseException:
@@ -182,6 +194,20 @@ class RecordWriter:
             return []
         last = self._write(listed)
         return list(range(last - len(listed) + 1, last + 1))
+
+    def sync(self) -> None:
+        """Write through to the disk what has been acknowledged so far: before a checkpoint that builds on it.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        with contextlib.suppress(FileNotFoundError):  # no write-ahead log: then every commit is written through
+            # Never the record itself: closing a second descriptor of it would let go of SQLite's locks.
+            descriptor = os.open(self.path.with_name(self.path.name + "-wal"), os.O_RDWR)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
     def close(self) -> None:
         """Finish: the write-ahead log goes into the file where no reader holds it. Harmless when repeated."""
@@ -313,7 +339,7 @@ class RecordWriter:
         finally:
             if durable:
                 connection.execute("PRAGMA synchronous=NORMAL")
-        if self._view is None and not self.notes:  # a note: no lock or no log here, so somebody else may write
+        if self._view is None and not self._shared:
             with contextlib.suppress(sqlite3.Error):  # the events are in; it can do without
                 self._view = connection.execute("SELECT key FROM meta")  # its first row read, and no more
 

@@ -21,8 +21,11 @@ SENSIBLE = ("entropy", "gradient", "magnitude", "random", "combined")
 """What ``--compare_strategies`` without names compares: the strategies that cost at most one pass over some text."""
 
 AXES = ("pruning_strategy", "pruning_level", "seed")
-VIEWS = ("output_dir", "use_dashboard", "no_browser", "no_visualize", "wandb", "online", "track", "tags", "quick_test")
-"""Options that change what is seen or where it goes, never what a run does."""
+VIEWS = (
+    *("output_dir", "use_dashboard", "no_browser", "no_visualize", "wandb", "online", "track", "tags", "quick_test"),
+    "checkpoint_every",
+)
+"""Options that change what is seen or kept, and where it goes, never what a run does."""
 
 # Options that no event of warm-up and baseline depends on. An option that is not named here is taken to matter.
 AFTER_THE_BASELINE = (

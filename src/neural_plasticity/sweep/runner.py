@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from neural_plasticity.session import Interrupts
+from neural_plasticity.keeping import Interrupts
 from neural_plasticity.sweep.backends import Backend, Outcome
 from neural_plasticity.sweep.board import Board, Overall, Running, outcome_line, seconds_left
 from neural_plasticity.sweep.cells import Cell

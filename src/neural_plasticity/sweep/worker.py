@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 from neural_plasticity.config import RunConfig, from_json
 from neural_plasticity.errors import InputError, RecordError
 from neural_plasticity.events import Event, LogLine, PhaseEnded, RunEnded, RunStarted
+from neural_plasticity.keeping import CHECKPOINTS
 from neural_plasticity.record import open_run
 from neural_plasticity.record.lock import DirectoryLock
 from neural_plasticity.record.schema import FILE_NAME
-from neural_plasticity.session import CHECKPOINTS, go_on, start_run
+from neural_plasticity.session import go_on, start_run
 from neural_plasticity.sweep.tasks import Task
 
 if TYPE_CHECKING:

@@ -1,0 +1,130 @@
+"""A run to its end, however it ends: checkpoints on the way, a clean stop when asked, always a last event."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from neural_plasticity.errors import InputError, TrainingError
+from neural_plasticity.events import Event, LogLine, PhaseEnded, RunEnded, RunState
+from neural_plasticity.record import RecordWriter
+from neural_plasticity.views import figures
+
+if TYPE_CHECKING:
+    from neural_plasticity.experiment import Experiment
+
+CHECKPOINTS = "checkpoints"
+
+
+class Interrupts:
+    """The first Ctrl-C or SIGTERM asks the run to stop where it can go on from; the second one stops it at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        with contextlib.suppress(ValueError):  # not the main thread: signals are somebody else's
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+class Keeper:
+    """Writes the checkpoints of a run: after every phase, every so many training steps, and where it is asked to stop.
+
+    ``stages_done`` counts the plan's stages. ``say`` is told once how large a checkpoint is.
+    """
+
+    def __init__(
+        self, x: Experiment, record: RecordWriter, run_dir: Path, stages_done: int, say: Callable[[str], object]
+    ) -> None:
+        self.stages_done = stages_done
+        self.last_seq = -1  # of the record when a checkpoint was last written, or tried
+        self._x = x
+        self._record = record
+        self._directory = run_dir / CHECKPOINTS
+        self._say = say
+        self._said = False
+
+    def after(self, event: Event, stopping: bool) -> LogLine | None:
+        """What there is to do after ``event``, which the record has; a line where a checkpoint could not be written."""
+        from neural_plasticity.experiment import checkpoints
+
+        every = self._x.config.checkpoint_every
+        if isinstance(event, PhaseEnded):
+            self.stages_done += 1
+        else:
+            steps = checkpoints.steps_at_rest(self._x, event)
+            if not steps or not (stopping or (every and steps % every == 0)):
+                return None
+        self.last_seq = self._record.last_seq
+        try:
+            self._record.sync()
+            path = checkpoints.save(self._x, self._directory, checkpoints.Position(self.stages_done, self.last_seq))
+        except OSError as error:
+            return LogLine(
+                message=f"no checkpoint could be written ({error.strerror or error}); the run goes on, but could only "
+                "be resumed from the one before",
+                level="error",
+                **self._x.clock.at(),
+            )
+        if not self._said:
+            self._said = True
+            often = f" and every {figures.plural(every, 'training step')}" if every else ""
+            size = figures.scaled(path.stat().st_size, "B")
+            self._say(f"checkpoints: {size} at present, after every phase{often}; the last {checkpoints.KEPT} are kept")
+        return None
+
+    @property
+    def rests(self) -> bool:
+        """Whether the run can stop after this event and lose no step: it is kept, or no training is under way."""
+        return self._x.training is None or self.last_seq == self._record.last_seq
+
+
+def to_an_end(events: Iterable[Event], keeper: Keeper, interrupts: Interrupts, run_dir: Path) -> Iterator[Event]:
+    """``events`` with checkpoints between them, and a ``RunEnded`` in every case but that of a second Ctrl-C."""
+    last = Event()
+    try:
+        for event in events:
+            last = event
+            yield event
+            stopping = interrupts.requested
+            if failed := keeper.after(event, stopping):
+                yield failed
+            if stopping and keeper.rests and not isinstance(event, RunEnded):
+                yield stopped(last, run_dir)
+                return
+    except TrainingError as error:
+        yield _ended(last, "failed", str(error))
+    except InputError as error:  # a user's own strategy or evaluation, which can only fail when it is called
+        yield _ended(last, "failed", str(error))
+        raise
+    except Exception as error:
+        yield _ended(last, "failed", f"{type(error).__name__}: {error}")
+        raise
+
+
+def stopped(last: Event, run_dir: Path) -> RunEnded:
+    """The end of a run that was interrupted after ``last``, with the command that goes on."""
+    return _ended(last, "stopped", f"interrupted; go on with: plasticity run --resume {shlex.quote(str(run_dir))}")
+
+
+def _ended(last: Event, state: RunState, reason: str) -> RunEnded:
+    return RunEnded(
+        state=state, reason=reason, step=last.step, phase=last.phase, cycle=last.cycle, phase_step=last.phase_step
+    )
