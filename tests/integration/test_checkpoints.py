@@ -1,8 +1,7 @@
-"""Checkpoints: a run that goes on from any of them is the run that was never stopped, bit for bit; files that are bad."""
+"""Checkpoints: a run goes on from any of them as if it had never been stopped, bit for bit; and files that are bad."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -11,16 +10,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from neural_plasticity.config import RunConfig
-from neural_plasticity.data.tokens import shuffled_batches
-from neural_plasticity.errors import RecordError
 from neural_plasticity.events import Event, HeadsGrown, PhaseEnded, Progress, Stabilised, StateRestored
-from neural_plasticity.experiment import Experiment, checkpoint_file, checkpoints, growth_phases, judging, open_experiment, play
+from neural_plasticity.experiment import (
+    Experiment,
+    checkpoint_file,
+    checkpoints,
+    growth_phases,
+    judging,
+    open_experiment,
+    play,
+)
 from neural_plasticity.policies.growth import choose_heads_to_grow
 from neural_plasticity.policies.stopping import Verdict, judge_cycle
 from tests.small_runs import comparable, plain, save_model, save_text, small_config

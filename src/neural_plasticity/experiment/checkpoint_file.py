@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
+import stat
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,16 +47,23 @@ def write(path: Path, state: Mapping[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     told = json.dumps(_flat(state, "", tensors, {}))  # floats in full; NaN and infinities as Python writes them
     metadata = {"format": FORMAT, "version": str(VERSION), "state": told, "crc32": f"{zlib.crc32(told.encode()):08x}"}
-    temporary = path.with_name(f".{path.name}.part")
+    # Tools may leave half a file where they were killed: in a folder of its own, it is found and goes.
+    part = path.parent / ".part"
     try:
-        save_file(tensors, temporary, metadata)
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        temporary = part / path.name
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        save_file(tensors, temporary, metadata)  # for its owner's eyes only, which the rest of the run is not
+        temporary.chmod(stat.S_IMODE(mode))
         _to_disk(temporary)
         temporary.replace(path)
         _to_disk(path.parent)  # the name too
     except SafetensorError as error:
         raise OSError(str(error)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def read(path: Path, most_bytes: int) -> dict[str, Any]:

@@ -74,8 +74,7 @@ def save(x: Experiment, directory: Path, position: Position) -> Path:
         "training": None if x.training is None else _captured_training(x, x.training),
     }
     checkpoint_file.write(path, state)
-    outdated = found(directory)[KEPT:]
-    for old in (*outdated, *directory.glob(".event-*.part")):  # what a killed process left of its last one
+    for old in found(directory)[KEPT:]:
         old.unlink(missing_ok=True)
     return path
 
