@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from neural_plasticity.errors import HeadError, RecordError
-from neural_plasticity.events import Event, Progress
+from neural_plasticity.events import Event, StepMetrics
 from neural_plasticity.experiment import checkpoint_file
 from neural_plasticity.experiment.checkpoint_checks import check, check_moments
 from neural_plasticity.experiment.checkpoint_file import DamagedCheckpoint
@@ -51,7 +51,7 @@ class Restored(NamedTuple):
 
 def steps_at_rest(x: Experiment, event: Event) -> int:
     """The steps that the phase has done, if after ``event`` the run can be kept within it: after each step. Else 0."""
-    if isinstance(event, Progress) and x.training is not None and x.training.trainees:
+    if isinstance(event, StepMetrics) and x.training is not None and x.training.trainees:
         return x.training.done
     return 0
 

@@ -53,9 +53,7 @@ def growth(x: Experiment) -> Iterator[Event]:
 
     share = 1 - _measuring_share(x)
     before_step = raised if returned else None
-    for metrics in training_steps(x, steps, data=_DATA, dropout=_DROPOUT, share=share, before_step=before_step):
-        yield metrics
-        yield from x.clock.reports()
+    yield from training_steps(x, steps, data=_DATA, dropout=_DROPOUT, share=share, before_step=before_step)
     after = x.validation_loss()
     yield validation_metrics(x, after)
     yield PhaseEnded(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from typing import TypeVar
 
 from neural_plasticity.data.tokens import shuffled_batches
 from neural_plasticity.events import Event, PhaseEnded, Stabilised, StepMetrics
 from neural_plasticity.experiment.clock import VALIDATIONS
 from neural_plasticity.experiment.state import Experiment
 from neural_plasticity.experiment.training import Trainee, Training
-from neural_plasticity.policies.stabilisation import stabilisation
+from neural_plasticity.policies.stabilisation import Stability, stabilisation
 
+T = TypeVar("T")
 _DATA = 1  # purpose numbers of Experiment.seed_for
 _DROPOUT = 5
 _LOOKS = 1_000  # at a curve while it grows by half of itself or so, to see whether it is stable
@@ -21,30 +23,20 @@ _LOOKS = 1_000  # at a curve while it grows by half of itself or so, to see whet
 
 def warmup(x: Experiment) -> Iterator[Event]:
     """Train until the loss is stable, at the latest until ``warmup_steps``; the baseline is what comes out."""
-    losses: Sequence[float] = ()
     reason = f"the step limit of {x.config.warmup_steps} was reached before the loss was stable"
-    for metrics in training_steps(x, x.config.warmup_steps):
-        yield metrics
-        assert x.training is not None
-        losses = x.training.losses
-        if len(losses) % max(1, len(losses) // _LOOKS):  # a look costs as much as the curve is long
-            yield from x.clock.reports()
-            continue
-        stable = stabilisation(losses, window=x.config.stabilisation_window, tolerance=x.config.stabilisation_tolerance)
-        if stable is not None:
-            reason = stable.reason
-            yield Stabilised(
-                slope=stable.slope,
-                slope_low=stable.slope_low,
-                slope_high=stable.slope_high,
-                tolerance=stable.tolerance,
-                window=stable.window,
-                loss=stable.loss,
-                reason=stable.reason,
-                **x.clock.at(),
-            )
-            break
-        yield from x.clock.reports()
+    losses, stable = yield from training_steps(x, x.config.warmup_steps, until=lambda losses: _stable(x, losses))
+    if stable is not None:
+        reason = stable.reason
+        yield Stabilised(
+            slope=stable.slope,
+            slope_low=stable.slope_low,
+            slope_high=stable.slope_high,
+            tolerance=stable.tolerance,
+            window=stable.window,
+            loss=stable.loss,
+            reason=stable.reason,
+            **x.clock.at(),
+        )
     x.loss_before_pruning = x.validation_loss()
     yield validation_metrics(x, x.loss_before_pruning)
     if x.config.control:
@@ -59,11 +51,15 @@ def warmup(x: Experiment) -> Iterator[Event]:
     yield PhaseEnded(reason=reason, summary=summary, seconds=seconds, **x.clock.at())
 
 
+def _stable(x: Experiment, losses: Sequence[float]) -> Stability | None:
+    if len(losses) % max(1, len(losses) // _LOOKS):  # a look costs as much as the curve is long
+        return None
+    return stabilisation(losses, window=x.config.stabilisation_window, tolerance=x.config.stabilisation_tolerance)
+
+
 def fine_tuning(x: Experiment) -> Iterator[Event]:
     """Train the pruned model (and the control, on the same batches), and measure how much of the loss came back."""
-    for metrics in training_steps(x, x.config.fine_tuning_steps):
-        yield metrics
-        yield from x.clock.reports()
+    yield from training_steps(x, x.config.fine_tuning_steps)
     after = x.validation_loss()
     yield validation_metrics(x, after)
     summary = {
@@ -84,14 +80,19 @@ def training_steps(
     dropout: int = _DROPOUT,
     share: float = 1.0,
     before_step: Callable[[int], Mapping[str, float]] | None = None,
-) -> Iterator[StepMetrics]:
+    until: Callable[[Sequence[float]], T | None] | None = None,
+) -> Generator[Event, None, tuple[Sequence[float], T | None]]:
     """``steps`` training steps of the model, and of the control where there is one: those that are not done yet.
 
     What there is to know for going on after a step stands in ``x.training``, which `play` takes away with the phase's
-    end. After each step's metrics the phase yields a `Progress`: there it is at rest, and can be kept.
+    end: after each step's metrics the phase is at rest, and can be kept as it is.
 
     ``data`` and ``dropout`` are purpose numbers of `Experiment.seed_for`, ``share`` the part of the phase's work that
-    this is, and ``before_step`` is told each step's number before it and gives further metrics.
+    this is, ``before_step`` is told each step's number before it and gives further metrics, and the first thing that
+    ``until`` has to say of the losses so far ends the training.
+
+    Returns:
+        The loss of every step (steps,), in nats per token, and what ``until`` said.
     """
     training = x.training = x.training or Training()
     with ExitStack() as stack:
@@ -100,7 +101,14 @@ def training_steps(
         batches = shuffled_batches(x.train, x.config.batch_size, x.seed_for(data), skip=training.done)
         dropout_seed = x.seed_for(dropout)
         every = math.ceil(steps / VALIDATIONS)
-        for number in range(training.done, steps):
+        while True:
+            number = training.done
+            if number:  # what follows a step: here, so that it also follows one of an earlier attempt
+                if until is not None and (found := until(training.losses)) is not None:
+                    return training.losses, found
+                yield from x.clock.reports()
+            if number == steps:
+                return training.losses, None
             batch = next(batches).to(x.device)
             more = before_step(number) if before_step is not None else {}
             began = time.perf_counter()
