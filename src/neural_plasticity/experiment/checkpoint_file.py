@@ -23,7 +23,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from neural_plasticity.errors import RecordError
-from neural_plasticity.hub import first_line
 
 FORMAT = "neural_plasticity checkpoint"
 VERSION = 1
@@ -94,7 +93,8 @@ def read(path: Path, most_bytes: int) -> dict[str, Any]:
         raise
     # What a damaged or a made-up file makes the readers of safetensors and JSON raise.
     except (OSError, SafetensorError, ValueError, TypeError, LookupError, RecursionError, RuntimeError) as error:
-        raise DamagedCheckpoint(f"it cannot be read ({type(error).__name__}: {first_line(error)})") from error
+        said = str(error).strip().partition("\n")[0][:160]
+        raise DamagedCheckpoint(f"it cannot be read ({type(error).__name__}: {said})") from error
     if not isinstance(state, dict):
         raise DamagedCheckpoint("it holds no state")
     return state
