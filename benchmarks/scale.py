@@ -114,7 +114,6 @@ def reading(run_dir: Path) -> Iterator[Row]:
     yield from cost(__file__, "--read", run_dir, "series").rows("one metric as arrays")
     yield from cost(__file__, "--read", run_dir, "scores").rows("the latest score of every head")
     yield from cost(__file__, "--read", run_dir, "recap").rows("what a resumed run's console catches up with")
-    yield from cost(__file__, "--read", run_dir, "figures").rows("all PNG figures")
 
 
 def page(run_dir: Path, scratch: Path) -> Iterator[Row]:
@@ -176,6 +175,7 @@ def measured(size: Size, scratch: Path) -> Iterator[Row]:
     yield from live(run_dir)
     _begun_later(Path(shutil.copytree(run_dir, scratch / "second")))
     yield from page(run_dir, scratch)
+    yield from cost(__file__, "--read", run_dir, "figures").rows("all PNG figures")
     yield from cost(__file__, "--read", run_dir, "reopen").rows("reopened for writing after its last event")
 
 
@@ -249,7 +249,7 @@ def main() -> int:
             for row in measured(size, Path(scratch)):
                 print(f"  {row.figure:<60} {row.value:>14,.3f} {row.unit:<5} {row.note}", flush=True)
                 rows.append(row)
-        keep(size, rows)
+                keep(size, rows)  # an hour's work that is stopped leaves what it had
     return 0
 
 
