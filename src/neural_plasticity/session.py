@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -96,6 +97,7 @@ def start_run(config: RunConfig, run_dir: Path, player: Player | None = None) ->
     Raises:
         InputError: something given cannot be used; nothing slow has started and no record was made.
     """
+    _check_temporary()
     if names := config.trackers(os.environ):
         from neural_plasticity.trackers import check_names
 
@@ -141,6 +143,7 @@ def go_on(config: RunConfig, run_dir: Path, player: Player | None = None, origin
         InputError: there is no run, ``run_dir`` has one already, another process is at it, or text or model are not
             what they were.
     """
+    _check_temporary()
     source = origin or run_dir
     with open_run(source) as run:
         # The first one: a later attempt says how large the model was when it went on, new heads included.
@@ -198,6 +201,17 @@ def _check_same(before: RunStarted | None, x: Experiment, run_dir: Path) -> None
                 f"--resume {run_dir}: the {what} is not what this run was started with ({changed[0]}: "
                 f"{then[changed[0]]} then, {today.get(changed[0])} now); start a new run."
             )
+
+
+def _check_temporary() -> None:
+    """PyTorch cannot be imported where no directory takes a temporary file, and says so on forty lines."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise ConfigError(
+            "TMPDIR: no directory for temporary files (/tmp, /var/tmp, the current one) can be written; give it one "
+            "that can be written."
+        ) from error
 
 
 def _open(config: RunConfig, console: ConsoleView) -> Experiment:

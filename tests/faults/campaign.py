@@ -70,11 +70,23 @@ class Reference:
     seconds: float
 
 
+def tiny_config(inputs: Path, **changes: Any) -> RunConfig:
+    """A run of a second or two on what `save_inputs` made."""
+    fields = {field.name for field in dataclasses.fields(RunConfig)}
+    options = {name: value for name, value in {**SMALL, **changes}.items() if name in fields}
+    return small_config(inputs / "model", inputs / "text.txt", **options)
+
+
+def save_inputs(inputs: Path) -> Path:
+    """A model of two layers and a text, in the directory ``inputs``."""
+    save_model(inputs / "model", n_layer=2, n_positions=16)
+    save_text(inputs / "text.txt", lines=150)
+    return inputs
+
+
 def reference(kind: str, inputs: Path, root: Path) -> Reference:
     """Play one whole run of this kind."""
-    fields = {field.name for field in dataclasses.fields(RunConfig)}
-    options = {name: value for name, value in {**SMALL, **KINDS[kind]}.items() if name in fields}
-    config = small_config(inputs / "model", inputs / "text.txt", **options)
+    config = tiny_config(inputs, **KINDS[kind])
     run_dir = root / f"reference-{kind}"
     shutil.rmtree(run_dir, ignore_errors=True)
     began = time.perf_counter()
@@ -153,8 +165,7 @@ def prepared(root: Path) -> Path:
     multiprocessing.get_context("forkserver").set_forkserver_preload(["tests.faults.warm"])
     inputs = root / "inputs"
     if not (inputs / "text.txt").exists():
-        save_model(inputs / "model", n_layer=2, n_positions=16)
-        save_text(inputs / "text.txt", lines=150)
+        save_inputs(inputs)
     return inputs
 
 
