@@ -51,7 +51,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "growth": {"control": True, "cycles": 2, "growth": True, "growth_budget": 0.9, "grow_new_heads": 1},
     "auto": {"cycles": "auto", "max_cycles": 2, "judge_sequences": 8, "max_perplexity_increase": 0.5},
 }
-MOST_KILLS = 6  # of one run
+MOST_KILLS = 12  # of one run
 
 
 def history(run: Run) -> list[Any]:
@@ -176,7 +176,7 @@ def short(root: Path) -> list[dict[str, Any]]:
 
 
 def campaign(kills: int, root: Path, jobs: int) -> list[dict[str, Any]]:
-    """At least ``kills`` kills: three of four runs are killed once, the others again and again."""
+    """At least ``kills`` kills: every other run is killed once, the others again and again."""
     inputs = prepared(root)
     journal = root / "trials.jsonl"
     done = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
@@ -194,7 +194,7 @@ def campaign(kills: int, root: Path, jobs: int) -> list[dict[str, Any]]:
                     return
                 number = next(numbers)
             kind = list(KINDS)[number % 3 == 2]
-            most = MOST_KILLS if number % 4 == 0 else 1
+            most = 1 if number % 2 else MOST_KILLS
             drawn = moments(kind, whole[kind], number)
             result = trial(kind, whole[kind], number, root, [next(drawn) for _ in range(most)])
             with lock, journal.open("a", encoding="utf-8") as file:

@@ -127,7 +127,7 @@ def test_a_file_that_ends_early_gives_what_lies_before(
 ) -> None:
     content = (sources[kind] / name).read_bytes()
     with damaged(sources[kind], name, content[: int(left * len(content))]) as (place, target):
-        if kind == "closed" and left * len(content) < 16_384:  # the tables' own pages, and what the first event says
+        if kind == "closed" and left * len(content) < 32_768:  # the tables' own pages, and what the first event says
             with contextlib.suppress(RecordError):
                 recover(place, target)
             return

@@ -58,9 +58,9 @@ def test_a_disk_that_fills_up_in_mid_run_costs_nothing_once_there_is_room(
 ) -> None:
     place = tmp_path / "small"
     place.mkdir()
-    with _mounted(place, "-t", "tmpfs", "-o", "size=3m", "tmpfs"):
+    with _mounted(place, "-t", "tmpfs", "-o", "size=12m", "tmpfs"):
         ballast = place / "ballast"
-        ballast.write_bytes(bytes(2_700_000))
+        ballast.write_bytes(bytes(12_430_000))
         assert main(["run", *flags(tiny_config(inputs)), f"--output_dir={place / 'run'}"]) == 2
         said = capfd.readouterr().err
         assert "cannot record (database or disk is full); free space" in said

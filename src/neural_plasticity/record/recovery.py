@@ -84,7 +84,7 @@ def recover(source: Path | str, target: Path | str) -> Recovered:
         part.mkdir(parents=True)
         found = _rebuilt(path, part)
         if (path.parent / "checkpoints").is_dir():
-            shutil.copytree(path.parent / "checkpoints", part / "checkpoints")
+            shutil.copytree(path.parent / "checkpoints", part / "checkpoints", symlinks=True)
         part.rename(directory)
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
