@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neural_plasticity.record import open_run
+from neural_plasticity.record import Run, open_run
 from tests.hub_cache import build_hub_cache
+from tests.small_runs import save_text
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -30,11 +30,18 @@ CYCLES = (
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A hub cache that holds small models under the names that the documentation uses."""
+    """A hub cache that holds a small model under the name that the documentation uses."""
     root = tmp_path_factory.mktemp("hub")
-    # A short context, so that the commands' full number of steps is affordable: 650 for three cycles.
-    build_hub_cache(root, "distilgpt2", layers=2, context=128)
-    build_hub_cache(root, "gpt2", layers=2, context=64)
+    build_hub_cache(root, "distilgpt2", layers=2, context=128)  # what --quick_test asks for
+    return root
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models of a short context, so that the commands' full number of steps is affordable: 650 for three cycles."""
+    root = tmp_path_factory.mktemp("short")
+    for name in ("distilgpt2", "gpt2"):
+        build_hub_cache(root, name, layers=2, context=32)
     return root
 
 
@@ -56,8 +63,7 @@ def shell(command: str, directory: Path, hub: Path) -> subprocess.CompletedProce
     )
 
 
-@pytest.mark.parametrize(("command", "cycles"), [(QUICK, 1), (LEVEL, 1), (CYCLES, 3)])
-def test_documented_commands_leave_a_record_and_a_page(command: str, cycles: int, checkout: Path, hub: Path) -> None:
+def leaves_a_record_and_a_page(command: str, cycles: int, checkout: Path, hub: Path) -> Run:
     finished = shell(command, checkout, hub)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     (directory,) = (checkout / "output").glob("neural_plasticity_*")
@@ -71,13 +77,16 @@ def test_documented_commands_leave_a_record_and_a_page(command: str, cycles: int
     assert (run.heads() == 0).sum() >= cycles
     assert "\x1b" not in finished.stdout  # not a terminal: plain lines
     assert str(directory.name) in finished.stdout
-    shutil.rmtree(directory)
+    return run
+
+
+@pytest.mark.parametrize(("command", "cycles"), [(LEVEL, 1), (CYCLES, 3)], ids=["one cycle", "three cycles"])
+def test_documented_commands_leave_a_record_and_a_page(command: str, cycles: int, checkout: Path, short: Path) -> None:
+    leaves_a_record_and_a_page(command, cycles, checkout, short)
 
 
 def test_quick_test_shows_every_phase_for_real(checkout: Path, hub: Path) -> None:
-    finished = shell(QUICK + " --output_dir quick", checkout, hub)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    run = open_run(checkout / "quick")
+    run = leaves_a_record_and_a_page(QUICK, 1, checkout, hub)
     training = [e for e in run.events("metrics") if "loss" in e.metrics]
     assert sum(e.phase == "warmup" for e in training) >= 20
     assert sum(e.phase == "fine-tuning" for e in training) >= 20
@@ -89,7 +98,8 @@ def test_quick_test_shows_every_phase_for_real(checkout: Path, hub: Path) -> Non
 
 
 def test_the_installed_command_does_the_same(checkout: Path, hub: Path) -> None:
-    command = "plasticity run --model_name distilgpt2 --quick_test --cycles 2 --output_dir mine"
+    text = save_text(checkout / "text.txt")  # the documented text takes longer to read than this run to train
+    command = f"plasticity run --model_name distilgpt2 --dataset {text} --quick_test --cycles 2 --output_dir mine"
     finished = shell(command, checkout, hub)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert not (checkout / "mine" / "dashboard.html").exists()  # nobody asked for it

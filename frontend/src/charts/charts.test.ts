@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { STEPS, timeAxis } from '../model/clock'
+import { CYCLE, CYCLE_FROM_BASELINE, CYCLES_SINCE, HEADS_REMOVED, STEPS_SINCE_PRUNING } from './axes'
 import { csv, field, fileName, lineTable } from './export'
 import { prepare, type View } from './prepare'
 import { elapsed, logScale, roundStep, stepScale, tickText, timeScale, valueScale } from './scale'
 import type { Line } from './spec'
-import { countsSaid, spoken } from './words'
+import { axisWord, countsSaid, nearestPlace, placeSaid, spoken } from './words'
 
 const line = (steps: number[], values: number[], more: Partial<Line> = {}): Line => ({
     name: 'loss',
@@ -93,7 +94,31 @@ describe('what is drawn', () => {
         expect(countsSaid(counts, false)).toBe('2 of 1,000 points, extremes kept')
         const all = prepare(spec, [line([0, 1], [1, NaN], { total: 2 })], view()).counts
         expect(countsSaid(all, true)).toBe('exact: 2 points · 1 NaN (▲ below)')
-        expect(spoken({ ...spec, lines: [line([0, 5], [1, 2.5])] }, 7)).toBe('step 7, loss 2.500')
+        expect(spoken({ ...spec, lines: [line([0, 5], [1, 2.5])] }, STEPS, 7)).toBe('step 7, loss 2.500')
+    })
+    it('of where one looks are those of the axis, whatever it is', () => {
+        const time = timeAxis([0, 10], [100, 200])
+        expect([placeSaid({}, STEPS, 1200), placeSaid({}, time, 5)]).toEqual(['step 1,200', '0:50 min'])
+        const said = [CYCLE, CYCLE_FROM_BASELINE, CYCLES_SINCE, STEPS_SINCE_PRUNING, HEADS_REMOVED].map(
+            (own) => [0, 1, 20.84].map((at) => placeSaid({ own }, STEPS, at)),
+        )
+        expect(said).toEqual([
+            ['cycle 0', 'cycle 1', 'cycle 21'],
+            ['the baseline', 'cycle 1', 'cycle 21'],
+            ['after 0 cycles', 'after 1 cycle', 'after 21 cycles'],
+            ['after 0 steps', 'after 1 step', 'after 21 steps'],
+            ['0.0 % removed', '1.0 % removed', '20.8 % removed'],
+        ])
+        expect([axisWord({ own: CYCLE }, STEPS), axisWord({}, STEPS), axisWord({}, time)]).toEqual([
+            'cycle',
+            'step',
+            'time since start',
+        ])
+    })
+    it('go to the nearest place that has a value', () => {
+        const lines = [line([1, 2, 3], [1, 1, 1]), line([0, 4.5], [1, 1])]
+        expect([-3, 1.4, 1.6, 3.9, 9].map((x) => nearestPlace(lines, x))).toEqual([0, 1, 2, 4.5, 4.5])
+        expect(nearestPlace([], 1)).toBeNull()
     })
 })
 

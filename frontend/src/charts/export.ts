@@ -31,28 +31,30 @@ export const blobOf = (canvas: HTMLCanvasElement): Promise<Blob> =>
         ),
     )
 
+export type Cell = string | number | null | undefined
+
 /** One field of a CSV file (RFC 4180); text that a spreadsheet would take for a formula is not one. */
-export function field(value: string | number | null | undefined): string {
+export function field(value: Cell): string {
     if (value === null || value === undefined) return ''
     if (typeof value === 'number') return String(value)
     const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
 }
 
-export const csv = (rows: (string | number | null | undefined)[][]): string =>
+export const csv = (rows: Cell[][]): string =>
     rows.map((row) => row.map(field).join(',')).join('\r\n') + '\r\n'
 
 export const csvBlob = (text: string): Blob => new Blob([text], { type: 'text/csv;charset=utf-8' })
 
 /** Every point of the lines by step, one column a line, in full precision; a step may stand in several rows. */
-export function lineTable(lines: Line[], x = 'step'): (string | number | null)[][] {
+export function lineTable(lines: Line[], x = 'step'): Cell[][] {
     const columns = lines.flatMap((line) => {
         const one = [{ title: line.label, steps: line.steps, values: line.values, at: 0 }]
         if (line.low) one.push({ title: `${line.label}, low`, steps: line.steps, values: line.low, at: 0 })
         if (line.high) one.push({ title: `${line.label}, high`, steps: line.steps, values: line.high, at: 0 })
         return one
     })
-    const rows: (string | number | null)[][] = [[x, ...columns.map((one) => one.title)]]
+    const rows: Cell[][] = [[x, ...columns.map((one) => one.title)]]
     for (;;) {
         let step = Infinity
         for (const one of columns) if (one.at < one.steps.length) step = Math.min(step, one.steps[one.at]!)

@@ -67,7 +67,7 @@ export function prepare(spec: LineSpec, lines: Line[], view: View): Prepared {
         if (Number.isFinite(one.value) && (!log || one.value > 0)) include(place(one.value, log))
     const [from, to] = [axis.at(first), axis.at(last)]
     // Where x is a small number (a cycle, a share) its labels take little room: then none is left out.
-    const wide = spec.xLabel ? tickText(Math.round(last), 1).length * 4 + 12 : 45
+    const wide = spec.own ? tickText(Math.round(last), 1).length * 4 + 12 : 45
     const xTicks = Math.max(2, Math.floor(view.columns / wide))
     const yTicks = Math.max(2, Math.floor(view.height / 36))
     return {

@@ -1,4 +1,5 @@
 /** What a chart is asked to draw. Colours come from model/palette.ts; on dark paper they are lightened by the chart. */
+import type { OwnAxis } from './axes'
 
 export type Numbers = ArrayLike<number>
 
@@ -61,8 +62,8 @@ export interface LineSpec {
     percent?: boolean
     /** Overrides the page's choice. */
     xAxis?: 'step' | 'time'
-    /** Where x is neither step nor time: what it is ("steps since pruning"). Such a chart has no cursor. */
-    xLabel?: string
+    /** Where x is neither step nor time. Such a chart has no cursor. */
+    own?: OwnAxis
     height?: number
     /** No row of counts and unit under the x axis. */
     compact?: boolean

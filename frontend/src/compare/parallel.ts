@@ -106,7 +106,7 @@ export function parallelOption({ axes, runs, colours, dark, width }: Shown): ECh
     const many = runs.length > 12
     return {
         animation: false,
-        parallel: { left: 48, right: 56, top: 44, bottom: 16 },
+        parallel: { left: 48, right: 76, top: 44, bottom: 16 },
         parallelAxis: axes.map((axis, dim) => ({
             dim,
             name: axis.name,
@@ -123,6 +123,9 @@ export function parallelOption({ axes, runs, colours, dark, width }: Shown): ECh
             axisTick: { lineStyle: { color: ink.line }, length: 4 },
             axisLabel: {
                 ...text,
+                // Lines pass behind the words.
+                textBorderColor: ink.paper,
+                textBorderWidth: 3,
                 width: room - 14,
                 overflow: 'truncate',
                 hideOverlap: true,

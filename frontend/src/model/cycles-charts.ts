@@ -1,4 +1,5 @@
 /** Charts across cycles: perplexity, impact, what every head removed cost, and how the fine-tunings compare. */
+import { CYCLE, HEADS_REMOVED, STEPS_SINCE_PRUNING } from '../charts/axes'
 import type { Line, LineSpec, Upright } from '../charts/spec'
 import { acrossCycles } from './cycles'
 import { MODELS } from './palette'
@@ -22,7 +23,7 @@ export function across(
         lines: lines.filter((one) => one !== null),
         references: reference ? [{ value: reference[0], label: reference[1] }] : [],
         domain: [Math.min(cycles[0]?.cycle ?? 1, 1) - 0.5, (cycles.at(-1)?.cycle ?? 1) + 0.5],
-        xLabel: 'cycle',
+        own: CYCLE,
         height: HEIGHT,
     }
 }
@@ -108,7 +109,7 @@ export function tradeSpec({ cumulative, knee }: Cycles): LineSpec {
         ].filter((one) => one !== null),
         uprights,
         domain: [sparsity(known[0] ?? EMPTY) - 2, (last ? sparsity(last) : 0) + 2],
-        xLabel: '% of the heads removed',
+        own: HEADS_REMOVED,
         height: HEIGHT,
     }
 }
@@ -132,7 +133,7 @@ export function excessSpec(recoveries: CycleRecovery[], most = 12): LineSpec {
         })),
         references: [{ value: 0, label: 'as the control' }],
         domain: [0, Math.max(1, ...shown.map((one) => one.excess_steps.data.at(-1) ?? 1))],
-        xLabel: 'steps since pruning',
+        own: STEPS_SINCE_PRUNING,
         height: HEIGHT,
     }
 }

@@ -1,4 +1,5 @@
 /** When to stop: every cycle's verdict against the allowed increase, as a chart, a table and in words. */
+import { CYCLE } from '../charts/axes'
 import type { LineSpec } from '../charts/spec'
 import { change, percent, perplexity, plural, signed } from './format'
 import { MODELS } from './palette'
@@ -32,7 +33,7 @@ export function judgedSpec({ judged, returned }: Cycles): LineSpec {
             ? [{ at: returned.to_cycle, label: `returned to cycle ${returned.to_cycle}` }]
             : [],
         domain: [Math.min(...cycles, 1) - 0.5, Math.max(...cycles, 1) + 0.5],
-        xLabel: 'cycle',
+        own: CYCLE,
         percent: true,
         height: 220,
         note: 'the whole interval has to stay below the allowed increase',

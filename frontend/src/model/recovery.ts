@@ -1,4 +1,5 @@
 /** Recovery curves as charts: one cycle along the run's steps, or all cycles aligned at their pruning. */
+import { STEPS_SINCE_PRUNING } from '../charts/axes'
 import type { Line, LineSpec, Reference } from '../charts/spec'
 import { percent } from './format'
 import { CIVIDIS, MODELS, phaseColour } from './palette'
@@ -186,7 +187,7 @@ export function alignedSpec(view: FineTuning, most = 12): LineSpec {
         lines,
         references: validated ? [{ value: 0, label: 'as before pruning' }] : [],
         domain: [0, longest],
-        xLabel: 'steps since pruning',
+        own: STEPS_SINCE_PRUNING,
         height: 280,
         empty: 'No recovery curve yet.',
     }

@@ -1,4 +1,5 @@
 /** What the attention panel shows: which heads, in what grids, with which lines. */
+import { CYCLE_FROM_BASELINE } from '../charts/axes'
 import type { Line, LineSpec } from '../charts/spec'
 import {
     patternAt,
@@ -103,7 +104,7 @@ export function scoreSpec(
         lines,
         references: [{ value: 0, label: '' }],
         domain: [Math.min(...cycles) - 0.3, Math.max(...cycles) + 0.3],
-        xLabel: 'cycle (0: the baseline)',
+        own: CYCLE_FROM_BASELINE,
         percent: true,
         height: 150,
     }

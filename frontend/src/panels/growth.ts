@@ -1,4 +1,5 @@
 /** What the growth panel says and draws of heads that came back, were added, or stay out. */
+import { CYCLE, CYCLES_SINCE } from '../charts/axes'
 import type { BarSpec, Line, LineSpec } from '../charts/spec'
 import { acrossCycles } from '../model/cycles'
 import { between, percent, plural, signed, significant, whole } from '../model/format'
@@ -211,7 +212,7 @@ export function survivalSpec(view: Growth): LineSpec {
         lines,
         references: [{ value: 0, label: '' }],
         domain: [0, last + 0.1],
-        xLabel: 'cycles since it came',
+        own: CYCLES_SINCE,
         percent: true,
         height: 200,
         note: 'of those that came that long ago',
@@ -257,7 +258,7 @@ export function standingSpec(view: Growth, chosen: { layer: number; head: number
         lines: [...median, ...shown],
         references: [{ value: 1, label: 'median head that never went' }],
         domain: [0, last + 0.1],
-        xLabel: 'cycles since it came',
+        own: CYCLES_SINCE,
         height: 200,
         ...(lines.length > 8 && { note: 'select a head to see its own line' }),
         empty: 'Not measured since: the next analysis tells.',
@@ -278,7 +279,7 @@ export function movesSpec(view: Growth): LineSpec {
             of('added', ADDED, (one) => one.added),
         ].filter((one) => one !== null),
         domain: [Math.min(view.rounds[0]?.cycle ?? 1, 1) - 0.5, last + 0.5],
-        xLabel: 'cycle',
+        own: CYCLE,
         height: 200,
     }
 }

@@ -10,7 +10,8 @@ import { GLYPHS, layLabels, reaching } from './timeline'
 export const MARGIN = { left: 16, right: 16 }
 const LANE = 15
 const BAND = 18
-const LOSS = 40
+const WORDS = 14 // cycles by name, on a row of their own, so that no curve crosses them
+const LOSS = 36
 const AXIS = 18
 
 export interface Sizes {
@@ -20,8 +21,11 @@ export interface Sizes {
 }
 
 export const lanesOf = (timeline: Timeline): number => (timeline.marks.length > 1 ? 2 : 1)
-export const heightOf = (timeline: Timeline): number => lanesOf(timeline) * LANE + 2 + BAND + LOSS + AXIS
 export const bandTop = (timeline: Timeline): number => lanesOf(timeline) * LANE + 2
+const lossTop = (timeline: Timeline): number =>
+    bandTop(timeline) + BAND + (timeline.boundaries.length ? WORDS : 4)
+const lossBottom = (timeline: Timeline): number => lossTop(timeline) + LOSS
+export const heightOf = (timeline: Timeline): number => lossBottom(timeline) + AXIS
 
 export function paint(
     context: CanvasRenderingContext2D,
@@ -31,7 +35,7 @@ export function paint(
     const ink = inks(dark)
     const height = heightOf(timeline)
     const top = bandTop(timeline)
-    const bottom = top + BAND + LOSS
+    const bottom = lossBottom(timeline)
     const wide = width - MARGIN.left - MARGIN.right
     const length = Math.max(last - timeline.first, 1)
     const place = (step: number) => MARGIN.left + ((step - timeline.first) / length) * wide
@@ -41,7 +45,7 @@ export function paint(
 
     bands()
     for (const one of timeline.boundaries) boundary(one.step, one.cycle)
-    loss(timeline, context, place, [top + BAND + 4, bottom - 3], dark, wide)
+    loss(timeline, context, place, [lossTop(timeline), bottom - 3], dark, wide)
     marks()
     axis()
 
@@ -54,7 +58,7 @@ export function paint(
             const colour = phaseColour(span.phase)
             context.globalAlpha = dark ? 0.16 : 0.12
             context.fillStyle = colour
-            context.fillRect(left, top + BAND, right - left, LOSS)
+            context.fillRect(left, top + BAND, right - left, bottom - top - BAND)
             context.globalAlpha = 1
             context.fillRect(left, top, right - left, BAND)
             context.fillStyle = ink.paper
@@ -79,7 +83,7 @@ export function paint(
         const room = (next ? place(next.step) : width - MARGIN.right) - x
         if (context.measureText(text).width + 8 > room) return
         context.fillStyle = ink.muted
-        context.fillText(text, x + 4, top + BAND + 9)
+        context.fillText(text, x + 4, top + BAND + WORDS / 2 + 0.5)
     }
     function marks() {
         const lanes = lanesOf(timeline)
