@@ -120,9 +120,18 @@ def panels(page: Page) -> Iterator[tuple[str, Image.Image]]:
         yield label, image_of(panel.screenshot())
 
 
+# Charts draw when they come into sight, a few a frame: until every one that is there has a drawing in it.
+_CHARTS = """async () => {
+  const end = Date.now() + 20000
+  const open = () => [...document.querySelectorAll('figure .canvas:empty')].some((one) => one.clientHeight > 0)
+  do await new Promise((done) => setTimeout(done, 250))
+  while (open() && Date.now() < end)
+}"""
+
+
 def drawn(page: Page) -> None:
-    """Charts draw when they come into sight, a few a frame."""
-    page.wait_for_timeout(250)
+    """Until everything in sight is drawn."""
+    page.evaluate(_CHARTS)
     settle(page)
 
 

@@ -160,7 +160,7 @@ def test_nan_loss_stops_the_run_and_the_record_says_so(
 def test_a_finished_run_is_not_resumed(
     model: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--model_name", str(model), "--dataset", str(text), *SMALL, "--output_dir", "run"]
+    arguments = ["--model_name", str(model), "--dataset", str(text), *SMALL, "--no_visualize", "--output_dir", "run"]
     assert main(["run", *arguments]) == 0
     capsys.readouterr()
     assert main(["run", "--resume", "run"]) == 2
