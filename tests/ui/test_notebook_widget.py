@@ -31,6 +31,12 @@ for step in range(2, 30):
         board.record_pruning_event({"strategy": "entropy", "pruned_heads": [(0, 1)], "cycle": 1}, step)
     time.sleep(0.15)
 """
+# The cell goes on computing until the test has looked, however slow this machine is just now.
+UNTIL_SEEN = """
+end = time.monotonic() + 15
+while not os.path.exists("seen") and time.monotonic() < end:
+    time.sleep(0.05)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +99,12 @@ def test_it_follows_while_the_kernel_computes(notebook: Notebook, tmp_path: Path
 def test_a_page_that_opens_while_the_kernel_computes_is_live_too(notebook: Notebook, tmp_path: Path) -> None:
     """ "Run all": the next cell runs before the page could say that it is there."""
     notebook.start(BEGIN + "board")
-    busy = notebook.start(COMPUTE)
+    busy = notebook.start(COMPUTE + UNTIL_SEEN)
     notebook.until(lambda: notebook.page.evaluate("Object.keys(cells).length"))
     frame = open_cell(notebook)
     notebook.until(lambda: drawn(frame) > 10)
     assert busy not in notebook.idle, "the page came to life only once the kernel was idle"
+    (tmp_path / "seen").touch()
     notebook.until(lambda: busy in notebook.idle and drawn(frame) == last_seq(tmp_path))
     with open_run(tmp_path / "run") as run:
         assert saved_points(notebook, frame, tmp_path / "loss.csv") == list(zip(*run.series("loss"), strict=True))
