@@ -43,6 +43,11 @@ _BEYOND = """() => {
   return scrolls ? [`the page is ${document.scrollingElement.scrollWidth} px wide`, ...found.slice(0, 8)] : []
 }"""
 
+# What a finger has to hit and is less than 44 px high; a box to tick is as large as its label.
+_SMALL = """() => [...document.querySelectorAll('.npd :is(button, select, summary, input:not([type=range]), td a)')]
+  .filter((one) => one.checkVisibility() && (one.closest('label') ?? one).getBoundingClientRect().height < 43.5)
+  .map((one) => one.outerHTML.slice(0, 120))"""
+
 
 def program() -> str | None:
     """Chromium's path, if there is one."""
@@ -140,6 +145,12 @@ def go(page: Page, place: str) -> None:
 def too_wide(page: Page) -> list[str]:
     """Empty when the page needs no sideways scrolling; else what is too wide."""
     found: list[str] = page.evaluate(_BEYOND)
+    return found
+
+
+def too_small(page: Page) -> list[str]:
+    """What cannot be hit with a finger."""
+    found: list[str] = page.evaluate(_SMALL)
     return found
 
 

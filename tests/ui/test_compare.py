@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from neural_plasticity import events as ev
 from neural_plasticity.render.page.comparison import write_comparison
 from neural_plasticity.render.page.live.server import serve_in_thread
-from tests.page_browser import DESK, PHONE, go, looking_at, open_panel, saved_csv, too_wide
+from tests.page_browser import DESK, PHONE, go, looking_at, open_panel, saved_csv, too_small, too_wide
 from tests.sample_run import HOSTILE, SampleRun, write_events
 from tests.ui.test_every_run import AXE, violations
 
@@ -62,6 +62,7 @@ def test_every_panel_opens(which: str, size: tuple[int, int], browser: Browser, 
             assert len(said) > 40, f"{label}: {said}"
             assert not re.search("undefined|NaN", said), f"{label}: {said[:300]}"
             assert too_wide(page) == [], label
+            assert size != PHONE or too_small(page) == [], label
 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="axe-core comes with the front end's tools: make page-check")

@@ -14,7 +14,7 @@ from neural_plasticity.render.page import document, write_page
 from neural_plasticity.render.page.document import Section
 from neural_plasticity.render.page.live.server import serve_in_thread
 from neural_plasticity.views.attention_evolution import AttentionEvolution, PromptTakes, Take
-from tests.page_browser import DESK, PANELS, PHONE, WALL, looking_at, open_panel, too_wide, wait_drawn
+from tests.page_browser import DESK, PANELS, PHONE, WALL, looking_at, open_panel, too_small, too_wide, wait_drawn
 from tests.page_runs import RUNS
 
 AXE = Path(__file__).resolve().parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
@@ -59,6 +59,7 @@ def test_every_panel_opens(name: str, size: tuple[int, int], browser: Browser, r
             assert SAID.get(name, {}).get(label, "").lower() in told.lower(), f"{label}: {told[:300]}"
             assert "undefined" not in told, f"{label}: {told[:300]}"
             assert too_wide(page) == [], label
+            assert size != PHONE or too_small(page) == [], label
 
 
 def test_a_wall_of_pixels_is_used(browser: Browser, run_of: Callable[[str], Path]) -> None:
