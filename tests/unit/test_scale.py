@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from neural_plasticity import events as ev
 from neural_plasticity.errors import RecordError
+from neural_plasticity.experiment.observing import kept_layers
 from neural_plasticity.heads import HeadId
 from neural_plasticity.record import Recorded, Run, open_run
 from neural_plasticity.record import columns as reading
@@ -153,3 +154,15 @@ def _divergence(a: np.ndarray, b: np.ndarray) -> float:  # type: ignore[type-arg
         ]  # fmt: skip
         rows.append(sum(terms) / 2)
     return sum(rows) / len(rows)
+
+
+@given(st.integers(1, 200), st.integers(1, 300), st.integers(1, 20_000))
+def test_layers_are_kept_while_they_fit_and_always_the_first_and_the_last(layers: int, points: int, width: int) -> None:
+    kept = kept_layers(layers, points, width)
+    assert kept == sorted(set(kept))
+    assert (kept[0], kept[-1]) == (0, layers - 1)
+    size = 2 * points * width
+    assert len(kept) * size <= max(64_000_000, 2 * size)
+    assert len(kept) == layers or (len(kept) + 1) * size > 64_000_000
+    gaps = np.diff(kept)
+    assert len(gaps) == 0 or gaps.max() - gaps.min() <= 1
