@@ -224,7 +224,35 @@ def measured(path: Path = MEASURED) -> str:
     return table(("steps, layers × heads", *(f"{int(steps):,}, {a} × {b}" for steps, a, b in sizes)), rows)
 
 
-TABLES = {"memory": memory_table, "traffic": traffic_table, "scoring": scoring_table, "measured": measured}
+LINEAR = (
+    "record, MB", "one metric as arrays: processor, s", "live server, first document: processor, s",
+    "live server: memory, MB", "export: processor, s", "export: memory, MB", "single file, MB",
+)  # fmt: skip
+
+
+def extrapolated(path: Path = MEASURED) -> str:
+    """Lines through 100,000 and 1,000,000 steps of 100 × 128 heads, at 10,000,000."""
+    with path.open(newline="", encoding="utf-8") as file:
+        found = {
+            (f"{one['figure']}, {one['unit']}", int(one["steps"])): float(one["value"])
+            for one in csv.DictReader(file)
+            if (one["layers"], one["heads"]) == ("100", "128")
+        }
+    rows = []
+    for figure in LINEAR:
+        few, many = found[figure, 100_000], found[figure, 1_000_000]
+        slope = (many - few) / 0.9
+        rows.append((figure, number(few), number(many), number(max(slope, 0.0)), number(many + 9 * max(slope, 0.0))))
+    return table(("100 × 128 heads", "100,000 steps", "1,000,000", "per million", "10,000,000, by the line"), rows)
+
+
+TABLES = {
+    "extrapolated": extrapolated,
+    "memory": memory_table,
+    "traffic": traffic_table,
+    "scoring": scoring_table,
+    "measured": measured,
+}
 
 
 def filled(text: str) -> str:

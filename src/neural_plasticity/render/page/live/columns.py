@@ -37,9 +37,9 @@ class Column:
             return
         size = self._size + len(steps)
         if size > len(self._steps):
-            room = np.empty(size // 2 + 1024, np.int64)  # doubled or so each time it is full
-            self._steps = np.concatenate([self._steps[: self._size], steps, room])
-            self._values = np.concatenate([self._values[: self._size], values, room.astype(np.float64)])
+            room = size + size // 2 + 1024  # what is not written to yet takes no memory
+            before, self._steps, self._values = (self._steps, self._values), np.empty(room, np.int64), np.empty(room)
+            self._steps[: self._size], self._values[: self._size] = (one[: self._size] for one in before)
         self._steps[self._size : size] = steps
         self._values[self._size : size] = values
         joint = self._steps[max(self._size - 1, 0) : size]
