@@ -14,7 +14,8 @@ import tyro
 
 from neural_plasticity.config import RunConfig
 from neural_plasticity.dashboard.demo_options import Demo
-from neural_plasticity.errors import ConfigError, InputError
+from neural_plasticity.errors import ConfigError, InputError, PeerError
+from neural_plasticity.launch import is_main, launched
 from neural_plasticity.sweep.cells import FLAGS, SENSIBLE, Cell, product
 from neural_plasticity.sweep.options import SweepOptions, Ways
 
@@ -139,6 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         command = parse(arguments)
+        _check_launched(command)
         match command:
             case Run():
                 return _run(command)
@@ -159,11 +161,42 @@ def main(argv: Sequence[str] | None = None) -> int:
             case Recover():
                 return _recover(command)
     except InputError as error:
-        print(f"plasticity: {error}", file=sys.stderr)  # noqa: T201 the one place that talks to the shell
+        _leave(f"plasticity: {error}")
+        return 2
+    except PeerError:  # which says itself why it had to stop
         return 2
     except KeyboardInterrupt:  # while opening: a run in progress ends in its own way
-        print("plasticity: interrupted", file=sys.stderr)  # noqa: T201
+        _leave("plasticity: interrupted")
         return 130
+    except Exception as error:
+        if launched()[1] > 1:
+            _tell_the_others(f"{type(error).__name__}: {error}")
+        raise
+
+
+def _leave(line: str) -> None:
+    """Say why, once: input errors are the same on every process, or have been brought together."""
+    if launched()[1] > 1:
+        _tell_the_others(line)
+    if is_main():
+        print(line, file=sys.stderr)  # noqa: T201 the one place that talks to the shell
+
+
+def _tell_the_others(why: str) -> None:
+    """Leave word for the processes that only see this one break off."""
+    from neural_plasticity.models.devices import first_failure
+
+    first_failure(why)
+
+
+def _check_launched(command: Command) -> None:
+    processes = launched()[1]
+    alone = not isinstance(command, Run) or command.compare_strategies is not None
+    if processes > 1 and alone:
+        raise ConfigError(
+            f"{processes} processes were launched: only a single run computes on several; start this without "
+            "accelerate launch or torchrun."
+        )
 
 
 def parse(arguments: Sequence[str]) -> Command:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from neural_plasticity.errors import ConfigError
 
 PruneUnit = Literal["head", "kv_group"]
+Precision = Literal["no", "bf16"]
 NewHeadsRule = Literal["gradient", "random"]
 
 
@@ -73,7 +74,20 @@ class RunConfig:
     control: bool = False
     """Also train an unpruned control for as many steps on the same batches (doubles the fine-tuning time)."""
     batch_size: int = 8
-    """Sequences per training step."""
+    """Sequences per training step, in all: divided among the processes of accelerate launch or torchrun, and among
+    --gradient_accumulation_steps. So the same options give the same experiment on any number of devices."""
+    gradient_accumulation_steps: int = 1
+    """Compute each training step's batch in this many parts, one after the other: less memory, the same step. Scoring
+    and evaluation take parts of that size too."""
+    mixed_precision: Precision = "no"
+    """bf16: matrix products of training, scoring and held-out losses in bfloat16; weights stay as they are. Text
+    samples, attention maps and speed are those of the weights."""
+    lora_rank: int | None = None
+    """Train low-rank adapters of this rank beside the linear layers, in every training phase and for the control too;
+    they are merged into the weights at the end of each, and checkpoints are written there only. For models whose AdamW
+    state does not fit. Needs peft."""
+    gradient_checkpointing: bool = False
+    """Compute each layer again in the backward of a training step: less memory, about a third slower, the same step."""
     sequence_length: int | None = None
     """Tokens per sequence. Default: 256, or what the model can take if that is less."""
     learning_rate: float = 1e-4
@@ -172,6 +186,11 @@ class RunConfig:
     def steps_of_ramp(self) -> int:
         """Steps over which a returning head's gate rises."""
         return max(1, self.steps_of_growth // 2) if self.growth_ramp_steps is None else self.growth_ramp_steps
+
+    @property
+    def sequences_at_once(self) -> int:
+        """Sequences that one forward takes, on all processes together."""
+        return max(1, self.batch_size // self.gradient_accumulation_steps)
 
     @property
     def tag_list(self) -> tuple[str, ...]:
@@ -283,10 +302,12 @@ _MINIMA: Mapping[str, int] = {
     "growth_ramp_steps": 1,
     "grow_new_heads": 0,
     "batch_size": 1,
+    "gradient_accumulation_steps": 1,
     "sequence_length": 8,
     "stabilisation_window": 8,
     "score_sequences": 1,
     "eval_sequences": 2,
+    "lora_rank": 1,
     "weight_decay": 0,
     "seed": 0,
     "checkpoint_every": 0,

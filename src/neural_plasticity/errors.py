@@ -8,7 +8,8 @@ NeuralPlasticityError
 │   │   └── UnsupportedModelError   an architecture whose heads cannot be reached
 │   ├── HeadError         a head that does not exist, or a mask of the wrong shape
 │   └── RecordError       a run directory that cannot be written, read or resumed
-└── TrainingError         the run had to stop (NaN loss); what was recorded stays readable
+├── TrainingError         the run had to stop (NaN loss); what was recorded stays readable
+└── PeerError             another process of the same run had to stop, and says why
 """
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "InputError",
     "ModelError",
     "NeuralPlasticityError",
+    "PeerError",
     "RecordError",
     "TrainingError",
     "UnsupportedModelError",
@@ -54,6 +56,10 @@ class HeadError(InputError):
 
 class RecordError(InputError):
     """A run's record cannot be created, opened or understood."""
+
+
+class PeerError(NeuralPlasticityError):
+    """Another process of the same run had to stop; it says why, this one only ends."""
 
 
 class TrainingError(NeuralPlasticityError):

@@ -17,6 +17,7 @@ from neural_plasticity.views import figures
 
 if TYPE_CHECKING:
     from neural_plasticity.experiment import Experiment
+    from neural_plasticity.models.devices import Devices
 
 CHECKPOINTS = "checkpoints"
 
@@ -91,22 +92,31 @@ class Keeper:
         return None
 
     @property
+    def devices(self) -> Devices:
+        """The processes of the run."""
+        return self._x.devices
+
+    @property
     def rests(self) -> bool:
-        """Whether the run can stop after this event and lose no step: it is kept, or no training is under way."""
-        return self._x.training is None or self.last_seq == self._record.last_seq
+        """Whether the run can stop after this event and lose no step: it is kept, or no training is under way.
+
+        With --lora_rank steps are lost: those of the phase in hand, which begins again.
+        """
+        kept = self.last_seq == self._record.last_seq
+        return self._x.training is None or kept or self._x.config.lora_rank is not None
 
 
 def to_an_end(events: Iterable[Event], keeper: Keeper, interrupts: Interrupts, run_dir: Path) -> Iterator[Event]:
     """``events`` with checkpoints between them, and a ``RunEnded`` in every case but that of a second Ctrl-C."""
-    last = Event()
+    last, devices = Event(), keeper.devices
     try:
         for event in events:
             last = event
             yield event
-            stopping = interrupts.requested
+            stopping = asked_to_stop(devices, interrupts, event)
             if failed := keeper.after(event, stopping):
                 yield failed
-            if stopping and keeper.rests and not isinstance(event, RunEnded):
+            if stopping and devices.agreed(keeper.rests):
                 yield stopped(last, run_dir)
                 return
     except TrainingError as error:
@@ -115,8 +125,16 @@ def to_an_end(events: Iterable[Event], keeper: Keeper, interrupts: Interrupts, r
         yield _ended(last, "failed", str(error))
         raise
     except Exception as error:
-        yield _ended(last, "failed", f"{type(error).__name__}: {error}")
-        raise
+        own = f"{type(error).__name__}: {error}"
+        reason = devices.first_failure(own)
+        yield _ended(last, "failed", reason)
+        if reason == own:
+            raise
+
+
+def asked_to_stop(devices: Devices, interrupts: Interrupts, event: Event) -> bool:
+    """Whether any process was, by the time that all of them have come to ``event``. Every process has to ask."""
+    return not isinstance(event, RunEnded) and devices.anywhere(interrupts.requested)
 
 
 def stopped(last: Event, run_dir: Path) -> RunEnded:

@@ -11,10 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
+from neural_plasticity.company import accompany
 from neural_plasticity.config import RunConfig, from_json
 from neural_plasticity.errors import ConfigError, InputError, RecordError
 from neural_plasticity.events import Event, LogLine, RunEnded, RunStarted
 from neural_plasticity.keeping import CHECKPOINTS, Interrupts, Keeper, stopped, to_an_end
+from neural_plasticity.launch import is_main
 from neural_plasticity.record import RecordWriter, open_run
 from neural_plasticity.record.fork import fork_record
 from neural_plasticity.record.lock import DirectoryLock
@@ -97,6 +99,8 @@ def start_run(config: RunConfig, run_dir: Path, player: Player | None = None) ->
     Raises:
         InputError: something given cannot be used; nothing slow has started and no record was made.
     """
+    if not is_main():
+        return accompany(config)
     _check_temporary()
     if names := config.trackers(os.environ):
         from neural_plasticity.trackers import check_names
@@ -143,6 +147,8 @@ def go_on(config: RunConfig, run_dir: Path, player: Player | None = None, origin
         InputError: there is no run, ``run_dir`` has one already, another process is at it, or text or model are not
             what they were.
     """
+    if not is_main():
+        return accompany(config, run_dir)
     _check_temporary()
     source = origin or run_dir
     with open_run(source) as run:
@@ -172,6 +178,7 @@ def go_on(config: RunConfig, run_dir: Path, player: Player | None = None, origin
             console.catch_up(recap(run))
         where = f"{restored.path.name}, step {experiment.clock.step:,}" if restored else "the beginning: no checkpoint"
         console.handle(LogLine(message=f"going on from {where}"))
+        experiment.devices.agreed((stages_done, last_seq))  # where the other processes go on, too
         return _play(experiment, record, console, page, run_dir, stages_done, player)
 
 
@@ -249,6 +256,8 @@ def _play(
                 record.append(last)
                 console.handle(LogLine(message=last.reason))  # below its summary: it has closed already
     ending = last if isinstance(last, RunEnded) else None
+    if ending is not None and ending.state == "finished":
+        x.devices.close()
     if x.config.use_dashboard and not x.config.no_browser and not page.opened:
         open_in_browser(run_dir / PAGE_NAME)
     return {"finished": 0, "stopped": 130}.get(ending.state if ending else "failed", 2)

@@ -23,7 +23,7 @@ PACKAGE = "neural_plasticity"
 # and the experiment with everything that computes. Only the session and the command line know both.
 _FOUNDATION = {"errors", "heads", "events"}
 _SHOWING = _FOUNDATION | {"record", "views"}
-_COMPUTING = _FOUNDATION | {"config", "data", "models", "importance", "policies"}
+_COMPUTING = _FOUNDATION | {"config", "launch", "data", "models", "importance", "policies"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "heads": {"errors"},
@@ -35,13 +35,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trackers": _SHOWING | {"render"},
     "dashboard": _SHOWING | {"render", "trackers"},
     "hub": set(),
+    "launch": set(),
     "data": {"errors", "hub"},
     "models": {"errors", "heads", "hub"},
     "importance": {"errors", "heads", "models"},
     "policies": {"errors", "heads", "models", "importance"},
     "experiment": _COMPUTING,
-    "keeping": _SHOWING | {"experiment"},
-    "session": _COMPUTING | _SHOWING | {"experiment", "render", "trackers", "dashboard", "keeping"},
+    "keeping": _SHOWING | {"experiment", "models"},
+    "company": _COMPUTING | _SHOWING | {"experiment", "keeping"},
+    "session": _COMPUTING | _SHOWING | {"experiment", "render", "trackers", "dashboard", "keeping", "company"},
     "sweep": _COMPUTING | _SHOWING | {"experiment", "render", "trackers", "session", "keeping"},
     "cli": _COMPUTING | _SHOWING | {"experiment", "render", "trackers", "dashboard", "session", "sweep"},
     "__main__": {"cli"},

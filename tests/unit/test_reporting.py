@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -30,6 +31,26 @@ def test_an_exception_of_the_work_is_raised_to_who_waits() -> None:
 
     with pytest.raises(LookupError, match="lost"):
         list(reported(work))
+
+
+def test_stepwise_the_work_stands_still_while_a_report_is_looked_at() -> None:
+    doing: list[int] = []
+
+    def work(report: Callable[[int, int], None]) -> str:
+        for done in range(1, 50):
+            doing.append(done)
+            report(done, 49)
+        return "done"
+
+    reports = reported(work, stepwise=True)
+    for done, _ in reports:
+        assert doing[-1] == done
+        time.sleep(0.0005)
+        assert doing[-1] == done
+    early = reported(work, stepwise=True)
+    next(early)
+    early.close()
+    assert doing[-1] == 1
 
 
 def test_closing_ends_the_work_at_its_next_report() -> None:

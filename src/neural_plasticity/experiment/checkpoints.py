@@ -50,7 +50,12 @@ class Restored(NamedTuple):
 
 
 def steps_at_rest(x: Experiment, event: Event) -> int:
-    """The steps that the phase has done, if after ``event`` the run can be kept within it: after each step. Else 0."""
+    """The steps that the phase has done, if after ``event`` the run can be kept within it: after each step. Else 0.
+
+    With adapters it cannot: the model has other parameters until they are merged, at the phase's end.
+    """
+    if x.config.lora_rank is not None:
+        return 0
     if isinstance(event, StepMetrics) and x.training is not None and x.training.trainees:
         return x.training.done
     return 0

@@ -58,11 +58,14 @@ def evaluation(x: Experiment) -> Iterator[Event]:
     yield from _measure_losses(x, name, small)
     if x.control is not None and x.clock.cycle:
         yield from _measure_losses(x, "control", x.control)
-    speeds = compare_speed(
-        {"baseline": dense, name: small},
-        prompt_tokens=x.test.shape[1] // 2,
-        new_tokens=min(16, x.test.shape[1] // 4),
-        repeats=_SPEED_REPEATS,
+    # On one process while the others wait: what they computed beside it would be measured too.
+    speeds = x.devices.once(
+        lambda: compare_speed(
+            {"baseline": dense, name: small},
+            prompt_tokens=x.test.shape[1] // 2,
+            new_tokens=min(16, x.test.shape[1] // 4),
+            repeats=_SPEED_REPEATS,
+        )
     )
     results: dict[str, dict[str, Any]] = {}
     if not x.clock.cycle:
@@ -83,8 +86,8 @@ def evaluation(x: Experiment) -> Iterator[Event]:
 
 def _measure_losses(x: Experiment, name: str, model: nn.Module) -> Iterator[Event]:
     parts: list[Losses] = []
-    for batch in batches_of(x.test, x.config.batch_size, x.device):
-        parts.append(sequence_losses(model, batch))
+    for batch in batches_of(x.test, x.config.sequences_at_once, x.device):
+        parts.append(sequence_losses(model, batch, x.devices))
         x.clock.tick(steps=0, share=x.test_share)
         yield x.clock.progress()
     x.losses[name] = np.concatenate(parts)
@@ -136,7 +139,8 @@ def _own_figures(x: Experiment, model: nn.Module) -> dict[str, float]:
     Raises:
         ConfigError: it returns a figure under a name that is taken.
     """
-    figures = dict(x.evaluator(model)) if x.evaluator else {}
+    evaluator = x.evaluator
+    figures = x.devices.once(lambda: dict(evaluator(model))) if evaluator else {}
     if taken := sorted(TAKEN.intersection(figures)):
         raise ConfigError(f"--eval {x.config.eval}: returned {taken[0]!r}, which is measured already; rename it.")
     return figures

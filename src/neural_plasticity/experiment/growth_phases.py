@@ -14,7 +14,7 @@ from neural_plasticity.experiment.clock import GROWTH_TRIALS, PASS_WORK, Stage, 
 from neural_plasticity.experiment.new_heads import new_heads
 from neural_plasticity.experiment.reporting import reported
 from neural_plasticity.experiment.state import Experiment
-from neural_plasticity.experiment.training import Losses, Training, batches_of, held_out_losses
+from neural_plasticity.experiment.training import Losses, Training
 from neural_plasticity.experiment.training_phases import training_steps, validation_metrics
 from neural_plasticity.heads import BoolGrid, HeadId, grid_of
 from neural_plasticity.importance.benefit import benefits
@@ -95,9 +95,9 @@ def _returns(x: Experiment) -> Generator[Event, None, tuple[tuple[HeadId, ...], 
     if not candidates:
         return (), f"no head to consider: none was pruned before cycle {cycle}; trained on without a return"
     screened_on, tried_on = halves(x.validation, x.config.score_sequences)
-    batches = [{"input_ids": batch} for batch in batches_of(screened_on, x.config.batch_size, x.device)]
+    batches = x.scoring_batches(screened_on)
     measured = yield from _followed(
-        x, lambda report: benefits(x.heads, batches, progress=report), 0, PASS_WORK, "batches"
+        x, lambda report: benefits(x.heads, batches, progress=report, devices=x.devices), 0, PASS_WORK, "batches"
     )
     screened = screen(measured.off, candidates, x.seed_for(_SCREEN))
     allowed = growth_allowance(waiting, x.config.growth_budget)
@@ -112,7 +112,7 @@ def _returns(x: Experiment) -> Generator[Event, None, tuple[tuple[HeadId, ...], 
             key = wanted.tobytes(), id(blocks)
             if key not in looks:
                 with x.heads.gated(wanted):
-                    looks[key] = held_out_losses(x.model, blocks, x.config.batch_size, x.device)
+                    looks[key] = x.losses_of(blocks)
                 planned = 1 + len(tried) + 2 * len(weak)  # what it takes to the end is not known before
                 report(min(len(looks), planned), planned)
             return looks[key]
@@ -133,6 +133,7 @@ def _returns(x: Experiment) -> Generator[Event, None, tuple[tuple[HeadId, ...], 
         )
 
     choice = yield from _followed(x, decided, PASS_WORK, PASS_WORK + GROWTH_TRIALS, "trials")
+    choice = x.devices.agreed(choice)
     yield HeadScores(
         scores={"growth_benefit": choice.score, "growth_benefit_low": choice.low, "growth_benefit_high": choice.high},
         sequences=len(screened_on),
@@ -186,7 +187,7 @@ def _followed(
     stage = planned_work(Stage(x.clock.phase, x.clock.cycle), x.config, 0)
     per_forward = x.config.score_sequences / stage
     x.clock.unit = unit
-    reports = reported(work)
+    reports = reported(work, stepwise=x.devices.size > 1)
     try:
         while True:
             done, planned = next(reports)

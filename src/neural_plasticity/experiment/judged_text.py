@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from neural_plasticity.config import RunConfig
 from neural_plasticity.data.corpus import Document
 from neural_plasticity.data.tokens import IntBlocks, block_documents, spread, spread_places
 from neural_plasticity.errors import ConfigError
-from neural_plasticity.experiment.training import held_out_losses
+from neural_plasticity.experiment.training import Losses, held_out_losses
 from neural_plasticity.importance import score_heads
 from neural_plasticity.models.attach import Heads
+from neural_plasticity.models.devices import Devices
 from neural_plasticity.policies.stopping import IntArray, even_share, percent
 
 _TRIED = 32  # sequences that the trial before anything slow takes …
@@ -55,7 +55,7 @@ def judged_text(config: RunConfig, documents: Sequence[Document], tokenizer: Any
 
 
 def refuse_hopeless_budget(
-    config: RunConfig, model: nn.Module, heads: Heads, text: JudgedText, device: torch.device
+    config: RunConfig, model: nn.Module, heads: Heads, text: JudgedText, devices: Devices
 ) -> None:
     """Refuse a budget that lies below the noise of the smallest change there is: one head off, nothing trained.
 
@@ -72,14 +72,18 @@ def refuse_hopeless_budget(
         )
     tried = spread(text.blocks, _TRIED)
     worth = np.where(heads.mask, score_heads(model, [], ("magnitude",))["magnitude"], np.inf)
-    whole = held_out_losses(model, tried, config.batch_size, device)
+
+    def losses() -> Losses:
+        return held_out_losses(model, tried, config.sequences_at_once, devices.device, devices)
+
+    whole = losses()
     spreads = []
     layers = np.flatnonzero(heads.mask.any(axis=1))
     for layer in layers[spread_places(len(layers), _LAYERS)]:
         mask = heads.mask
         mask[layer, np.argmin(worth[layer])] = False
         with heads.gated(mask):
-            spreads.append(np.std(held_out_losses(model, tried, config.batch_size, device) - whole, ddof=1))
+            spreads.append(np.std(losses() - whole, ddof=1))
     noise = 1.96 * float(min(spreads)) / math.sqrt(len(text.blocks))
     if noise > config.loss_budget:
         raise ConfigError(

@@ -37,7 +37,9 @@ def judging(x: Experiment) -> Iterator[Event]:
     assert x.kept is not None
     pruned = yield from _losses(x, x.model)
     control = yield from _losses(x, x.control)
-    verdict = judge_cycle(pruned, control, x.config.loss_budget, x.seed_for(_BOOTSTRAP), x.judged.documents)
+    verdict = x.devices.agreed(
+        judge_cycle(pruned, control, x.config.loss_budget, x.seed_for(_BOOTSTRAP), x.judged.documents)
+    )
     yield CycleJudged(
         log_ratio=verdict.log_ratio.estimate,
         log_ratio_low=verdict.log_ratio.low,
@@ -70,8 +72,8 @@ def judging(x: Experiment) -> Iterator[Event]:
 def _losses(x: Experiment, model: nn.Module) -> Generator[Event, None, Losses]:
     assert x.judged is not None
     parts: list[Losses] = []
-    for batch in batches_of(x.judged.blocks, x.config.batch_size, x.device):
-        parts.append(sequence_losses(model, batch))
+    for batch in batches_of(x.judged.blocks, x.config.sequences_at_once, x.device):
+        parts.append(sequence_losses(model, batch, x.devices))
         x.clock.tick(steps=0)
         yield x.clock.progress()
     return np.concatenate(parts)

@@ -20,7 +20,7 @@ def new_heads(x: Experiment, count: int) -> HeadsGrown:
     What they are chosen by is this cycle's analysis. Loss is measured before and after: the same, to rounding.
     """
     seed = x.seed_for(_BIRTH)
-    births = _births(x, count, seed)
+    births = x.devices.agreed(_births(x, count, seed))
     before = x.validation_loss()
     wanted = {layer: births.layers.count(layer) for layer in births.layers}
     heads = x.heads.add(wanted, seed)

@@ -49,8 +49,8 @@ def _measured(
     x: Experiment, criteria: tuple[str, ...], first: float, last: float
 ) -> Generator[Event, None, dict[str, FloatGrid]]:
     """Score the heads; what the measurement reports moves the phase from the fraction ``first`` to ``last``."""
-    work = partial(score_heads, x.model, x.scoring_batches(), criteria, seed=x.seed_for(_SCORING))
-    reports = reported(lambda report: work(progress=report))
+    work = partial(score_heads, x.model, x.scoring_batches(), criteria, seed=x.seed_for(_SCORING), devices=x.devices)
+    reports = reported(lambda report: work(progress=report), stepwise=x.devices.size > 1)
     try:
         while True:
             done, planned = next(reports)
@@ -76,6 +76,7 @@ def pruning(x: Experiment) -> Iterator[Event]:
         kv_groups=x.heads.kv_groups,
         spared=young,
     )
+    choice = x.devices.agreed(choice)
     x.heads.prune(choice.heads)
     x.pruned_in |= dict.fromkeys(choice.heads, cycle)
     after = x.validation_losses()
@@ -118,7 +119,8 @@ def _context(x: Experiment, mask: BoolGrid, level: float, seed: int) -> Strategy
 
     def score(*criteria: str) -> dict[str, FloatGrid]:
         missing = tuple(name for name in criteria if name not in x.scores)
-        more = score_heads(x.model, x.scoring_batches(), missing, seed=x.seed_for(_SCORING)) if missing else {}
+        batches, seed = x.scoring_batches(), x.seed_for(_SCORING)
+        more = score_heads(x.model, batches, missing, seed=seed, devices=x.devices) if missing else {}
         return {name: {**x.scores, **more}[name] for name in criteria}
 
     return StrategyContext(

@@ -16,18 +16,24 @@ class _Abandoned(Exception):
     """Raised inside the work when nobody waits for it any more."""
 
 
-def reported(work: Callable[[Callable[[int, int], None]], T]) -> Generator[Report, None, T]:
+def reported(work: Callable[[Callable[[int, int], None]], T], *, stepwise: bool = False) -> Generator[Report, None, T]:
     """Yield each ``(done, planned)`` that ``work(report)`` reports, and return what it returns.
 
     The work runs in a thread. Closing the generator ends it at its next report; its exceptions are raised here.
+    ``stepwise``: it stands still while a report is looked at, so that processes which work together exchange what they
+    exchange, in the work and between reports, in one order.
     """
     reports: SimpleQueue[Report | None] = SimpleQueue()
+    looked_at: SimpleQueue[None] = SimpleQueue()
     abandoned = Event()
 
     def report(done: int, planned: int) -> None:
+        if not abandoned.is_set():
+            reports.put((done, planned))
+            if stepwise:
+                looked_at.get()
         if abandoned.is_set():
             raise _Abandoned
-        reports.put((done, planned))
 
     with ThreadPoolExecutor(max_workers=1) as pool:
         future = pool.submit(work, report)
@@ -35,6 +41,8 @@ def reported(work: Callable[[Callable[[int, int], None]], T]) -> Generator[Repor
         try:
             while (one := reports.get()) is not None:
                 yield one
+                looked_at.put(None)
         finally:
             abandoned.set()
+            looked_at.put(None)
         return future.result()

@@ -124,6 +124,7 @@ def started(x: Experiment) -> RunStarted:
             "transformers": transformers.__version__,
             "platform": platform.platform(),
             "device": str(x.device),
+            "processes": x.devices.size,
             "threads": torch.get_num_threads(),
             "cores": os.cpu_count() or 0,
             "command": sys.argv,
@@ -141,9 +142,9 @@ def _planned(x: Experiment, stage: Stage) -> tuple[int, str]:
         case "growth":
             return x.config.steps_of_growth, "steps"
         case "evaluation" if stage.judges and x.judged is not None:
-            return 2 * math.ceil(len(x.judged.blocks) / x.config.batch_size), "validation batches"
+            return 2 * math.ceil(len(x.judged.blocks) / x.config.sequences_at_once), "validation batches"
         case "evaluation":
-            batches = math.ceil(len(x.test) / x.config.batch_size)
+            batches = math.ceil(len(x.test) / x.config.sequences_at_once)
             return batches * (2 if x.control is not None and stage.cycle else 1), "batches"
         case "analysis":
             return len(x.scoring_batches()), "batches"

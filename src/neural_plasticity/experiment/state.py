@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from neural_plasticity.config import RunConfig
 from neural_plasticity.data.corpus import Corpus, load_corpus
 from neural_plasticity.data.tokens import IntBlocks, spread, token_blocks
-from neural_plasticity.errors import ConfigError
+from neural_plasticity.errors import ConfigError, CorpusError
 from neural_plasticity.experiment.clock import (
     GENERATION_WORK,
     WATCHED_SEQUENCES,
@@ -25,10 +25,13 @@ from neural_plasticity.experiment.clock import (
     planned_work,
     stages,
 )
+from neural_plasticity.experiment.devices import open_devices
 from neural_plasticity.experiment.judged_text import JudgedText, judged_text, refuse_hopeless_budget
 from neural_plasticity.experiment.training import Losses, Training, batches_of, held_out_losses
 from neural_plasticity.heads import BoolGrid, FloatGrid, HeadId, StateGrid, first_states, heads_of
+from neural_plasticity.models.adapters import check_installed
 from neural_plasticity.models.attach import Heads, attach
+from neural_plasticity.models.devices import Devices
 from neural_plasticity.models.loading import load_model
 from neural_plasticity.models.widening import check_widening
 from neural_plasticity.policies.plugins import evaluate_with_plugin, load_plugin
@@ -60,7 +63,7 @@ class Experiment:
     train: IntBlocks
     validation: IntBlocks
     test: IntBlocks
-    device: torch.device
+    devices: Devices
     strategies: tuple[Strategy, ...]
     evaluator: Evaluator | None
     plan: tuple[Stage, ...]
@@ -84,6 +87,10 @@ class Experiment:
     training: Training | None = None  # while a training phase is under way
 
     @property
+    def device(self) -> torch.device:
+        return self.devices.device
+
+    @property
     def scoring(self) -> IntBlocks:
         """The validation blocks on which heads are scored and decisions are taken (sequences, tokens)."""
         return spread(self.validation, self.config.score_sequences)
@@ -95,7 +102,11 @@ class Experiment:
 
     def validation_losses(self) -> Losses:
         """Loss of each watched block (sequences,), in nats per token."""
-        return held_out_losses(self.model, self.watched, self.config.batch_size, self.device)
+        return self.losses_of(self.watched)
+
+    def losses_of(self, blocks: IntBlocks) -> Losses:
+        """Loss of each block (sequences,) as the model is now, in nats per token."""
+        return held_out_losses(self.model, blocks, self.config.sequences_at_once, self.device, self.devices)
 
     def validation_loss(self) -> float:
         """Mean loss over the watched blocks, in nats per token."""
@@ -147,9 +158,10 @@ class Experiment:
         """A second model with the same weights, for the control."""
         return copy.deepcopy(self.model)
 
-    def scoring_batches(self) -> list[dict[str, Tensor]]:
-        """The scoring blocks as batches for ``score_heads``."""
-        return [{"input_ids": batch} for batch in batches_of(self.scoring, self.config.batch_size, self.device)]
+    def scoring_batches(self, blocks: IntBlocks | None = None) -> list[dict[str, Tensor]]:
+        """Batches for ``score_heads``: of the scoring blocks, or of ``blocks``."""
+        chosen = self.scoring if blocks is None else blocks
+        return [{"input_ids": one} for one in batches_of(chosen, self.config.sequences_at_once, self.device)]
 
     def seed_for(self, purpose: int) -> int:
         """A seed of its own for each purpose in each cycle, so that resuming or skipping a phase shifts no other."""
@@ -167,9 +179,12 @@ def open_experiment(config: RunConfig) -> Experiment:
     evaluate = None
     if config.eval is not None:
         evaluate = partial(evaluate_with_plugin, load_plugin(config.eval, "--eval"), config.eval)
-    corpus = load_corpus(config.dataset, config.dataset_config)
-    device = _device(config.device)
-    model, tokenizer = load_model(config.model_name, device=str(device))
+    devices = open_devices(config)
+    with devices.opening():
+        corpus = load_corpus(config.dataset, config.dataset_config)
+        model, tokenizer = load_model(config.model_name, device=str(devices.device))
+    if devices.agreed(corpus.sha256) != corpus.sha256:
+        raise CorpusError(f"--dataset {config.dataset}: another text on another machine; give all of them the same.")
     heads = attach(model)
     check_plan(
         config.levels[:1] if config.auto else config.levels,
@@ -184,6 +199,10 @@ def open_experiment(config: RunConfig) -> Experiment:
         )
     if config.grow_new_heads:
         check_widening(model)  # rather now than in the growth phase
+    if config.lora_rank is not None:
+        check_installed()
+    if config.gradient_checkpointing and not getattr(model, "supports_gradient_checkpointing", False):
+        raise ConfigError(f"--gradient_checkpointing: {config.model_name} cannot do it; leave it out.")
     tokens = _sequence_length(config, model)
     train, validation, test = (
         token_blocks(documents, tokenizer, tokens) for documents in (corpus.train, corpus.validation, corpus.test)
@@ -196,7 +215,7 @@ def open_experiment(config: RunConfig) -> Experiment:
     judged = None
     if config.auto:
         judged = judged_text(config, corpus.validation, tokenizer, validation)
-        refuse_hopeless_budget(config, model, heads, judged, device)
+        refuse_hopeless_budget(config, model, heads, judged, devices)
     plan = stages(_most_cycles(config, heads), config.grows, config.auto)
     total = sum(planned_work(stage, config, ablation_passes(strategies, stage, heads)) for stage in plan)
     torch.manual_seed(config.seed)
@@ -209,7 +228,7 @@ def open_experiment(config: RunConfig) -> Experiment:
         train=train,
         validation=validation,
         test=spread(test, config.eval_sequences),
-        device=device,
+        devices=devices,
         strategies=strategies,
         evaluator=None if evaluate is None else partial(evaluate, tokenizer=tokenizer),
         plan=plan,
@@ -241,18 +260,6 @@ def ablation_passes(strategies: tuple[Strategy, ...], stage: Stage, heads: Heads
     if stage.phase != "analysis" or "ablation" not in strategies[stage.cycle - 1].criteria:
         return 0
     return int(heads.present.sum())
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = next((kind for kind in ("cuda", "mps") if getattr(torch, kind).is_available()), "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    # torch raises RuntimeError, AssertionError or NotImplementedError depending on what is missing.
-    except Exception as error:
-        raise ConfigError(f"--device {name}: this machine has no such device; try --device cpu.") from error
-    return device
 
 
 def _sequence_length(config: RunConfig, model: nn.Module) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,9 @@ from neural_plasticity.config import RunConfig
 from neural_plasticity.data.tokens import IntBlocks
 from neural_plasticity.errors import TrainingError
 from neural_plasticity.experiment.clock import Within
+from neural_plasticity.models.adapters import Adapters
 from neural_plasticity.models.attach import Heads
+from neural_plasticity.models.devices import ALONE, Devices
 from neural_plasticity.models.protection import Protection
 
 Losses = npt.NDArray[np.float64]  # (sequences,)
@@ -34,23 +37,46 @@ class Trainee:
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     protection: Protection | None = None
+    devices: Devices = ALONE
+    parts: int = 1  # of this process's share of a batch, computed one after the other
+    recomputes: bool = False  # each layer in the backward, so that its activations need not be kept
+    adapters: Adapters | None = None
+    runner: nn.Module = field(init=False)  # what a step calls: the model, which brings gradients together
     gradient_norm: float = math.nan  # of the last step, before it was clipped
 
     @classmethod
-    def start(cls, model: nn.Module, heads: Heads | None, config: RunConfig, steps: int, done: int = 0) -> Trainee:
+    def start(
+        cls,
+        model: nn.Module,
+        heads: Heads | None,
+        config: RunConfig,
+        steps: int,
+        done: int = 0,
+        devices: Devices = ALONE,
+        adapters: Adapters | None = None,
+    ) -> Trainee:
         """AdamW with a fresh state: every training phase begins like the others, so phases can be compared.
 
         Where ``done`` of the ``steps`` were done before, the learning rate goes on there; `take_up` gives the rest.
+        With ``adapters`` they alone train; at the end they are merged.
         """
-        decayed = [p for p in model.parameters() if p.ndim >= 2]
-        plain = [p for p in model.parameters() if p.ndim < 2]
+        trained = [p for p in model.parameters() if p.requires_grad or adapters is None]
+        decayed = [p for p in trained if p.ndim >= 2]
+        plain = [p for p in trained if p.ndim < 2]
         groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
         for group in groups:
             group["initial_lr"] = config.learning_rate  # what a schedule that goes on reckons from
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
         protection = heads.protect(optimizer) if heads is not None else None
         schedule = get_constant_schedule_with_warmup(optimizer, max(1, steps // 10), last_epoch=done - 1)
-        return cls(model, optimizer, schedule, protection)
+        parts, recomputes = config.gradient_accumulation_steps, config.gradient_checkpointing
+        return cls(model, optimizer, schedule, protection, devices, parts, recomputes, adapters)
+
+    def __post_init__(self) -> None:
+        model: Any = self.model
+        if self.recomputes:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        self.runner = self.devices.wrapped(model)
 
     @property
     def moments(self) -> Moments:
@@ -75,6 +101,17 @@ class Trainee:
         """Let the optimiser's state go at once: it is twice the model, and the next phase has its own."""
         if self.protection is not None:
             self.protection.remove()
+        if self.recomputes:
+            model: Any = self.model
+            model.activation_checkpointing_disable()
+        self.devices.release()
+        if self.adapters is not None:
+            self.adapters.merge()
+
+    @property
+    def _without_cache(self) -> dict[str, bool]:
+        """Layers that are computed twice cannot fill a cache of keys and values."""
+        return {"use_cache": False} if self.recomputes else {}
 
     @property
     def learning_rate(self) -> float:
@@ -83,19 +120,31 @@ class Trainee:
     def step(self, batch: Tensor, dropout_seed: int) -> float:
         """One optimiser step on token ids (batch, tokens); returns the mean loss in nats per token.
 
+        Each process computes its share of the batch, in ``parts``, with dropout masks of their own; what they come to
+        is the mean over the whole batch.
+
         Raises:
             TrainingError: the loss is not a finite number; the model was not updated.
         """
-        torch.manual_seed(dropout_seed)
         self.model.train()
-        loss = self.model(input_ids=batch, labels=batch).loss
-        value = float(loss.detach())
+        share = batch if self.devices.size == 1 else batch[self.devices.share(len(batch)).places.to(batch.device)]
+        losses = []
+        for number, part in enumerate(share.chunk(self.parts)):
+            torch.manual_seed(_part_seed(dropout_seed, self.devices.rank * self.parts + number))
+            last = number == self.parts - 1
+            with nullcontext() if last else self.devices.without_exchange(self.runner):
+                with self.devices.autocast():
+                    loss = self.runner(input_ids=part, labels=part, **self._without_cache).loss
+                (loss / self.parts).backward()
+            losses.append(loss.detach())
+        mean = self.devices.summed(torch.stack(losses).double().mean().cpu()) / self.devices.size
+        value = float(mean)
         if not math.isfinite(value):
+            self.optimizer.zero_grad(set_to_none=True)
             raise TrainingError(
                 f"the training loss became {value} at learning rate {self.learning_rate:.2g}; the run stops here. "
                 "Try a lower --learning_rate."
             )
-        loss.backward()
         self.gradient_norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), 1.0))
         self.optimizer.step()
         self.schedule.step()
@@ -133,6 +182,11 @@ class Training:
         return len(self.losses)
 
 
+def _part_seed(seed: int, number: int) -> int:
+    """The seed of a part of a batch: ``seed`` for the first, so that one process alone draws what it always drew."""
+    return seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
 def batches_of(blocks: IntBlocks, batch_size: int, device: torch.device) -> Iterator[Tensor]:
     """Token ids (batch, tokens) in order, the last batch shorter."""
     for first in range(0, len(blocks), batch_size):
@@ -140,17 +194,22 @@ def batches_of(blocks: IntBlocks, batch_size: int, device: torch.device) -> Iter
 
 
 @torch.inference_mode()
-def sequence_losses(model: nn.Module, batch: Tensor) -> Losses:
-    """Mean next-token loss of each sequence of ``batch`` (sequences, tokens), in nats."""
+def sequence_losses(model: nn.Module, batch: Tensor, devices: Devices = ALONE) -> Losses:
+    """Mean next-token loss of each sequence of ``batch`` (sequences, tokens), in nats; ``devices`` share them."""
     model.eval()
-    logits = model(input_ids=batch).logits[:, :-1]
-    losses = functional.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten(), reduction="none")
-    return losses.view(len(batch), -1).mean(dim=1).double().cpu().numpy()
+    part = batch if devices.size == 1 else batch[devices.share(len(batch)).places.to(batch.device)]
+    with devices.autocast():
+        logits = model(input_ids=part).logits[:, :-1]
+    losses = functional.cross_entropy(logits.flatten(0, 1).float(), part[:, 1:].flatten(), reduction="none")
+    means = losses.view(len(part), -1).mean(dim=1).double()
+    return devices.joined(means, len(batch)).cpu().numpy()
 
 
-def held_out_losses(model: nn.Module, blocks: IntBlocks, batch_size: int, device: torch.device) -> Losses:
+def held_out_losses(
+    model: nn.Module, blocks: IntBlocks, batch_size: int, device: torch.device, devices: Devices = ALONE
+) -> Losses:
     """Mean next-token loss of each block (blocks,), in nats."""
-    return np.concatenate([sequence_losses(model, batch) for batch in batches_of(blocks, batch_size, device)])
+    return np.concatenate([sequence_losses(model, batch, devices) for batch in batches_of(blocks, batch_size, device)])
 
 
 @torch.inference_mode()

@@ -13,6 +13,7 @@ from neural_plasticity.events import Event, PhaseEnded, Stabilised, StepMetrics
 from neural_plasticity.experiment.clock import VALIDATIONS
 from neural_plasticity.experiment.state import Experiment
 from neural_plasticity.experiment.training import Trainee, Training
+from neural_plasticity.models.adapters import Adapters
 from neural_plasticity.policies.stabilisation import Stability, stabilisation
 
 T = TypeVar("T")
@@ -54,7 +55,8 @@ def warmup(x: Experiment) -> Iterator[Event]:
 def _stable(x: Experiment, losses: Sequence[float]) -> Stability | None:
     if len(losses) % max(1, len(losses) // _LOOKS):  # a look costs as much as the curve is long
         return None
-    return stabilisation(losses, window=x.config.stabilisation_window, tolerance=x.config.stabilisation_tolerance)
+    window, tolerance = x.config.stabilisation_window, x.config.stabilisation_tolerance
+    return x.devices.agreed(stabilisation(losses, window=window, tolerance=tolerance))
 
 
 def fine_tuning(x: Experiment) -> Iterator[Event]:
@@ -96,8 +98,8 @@ def training_steps(
     """
     training = x.training = x.training or Training()
     with ExitStack() as stack:
-        trainee = _trainee(x, "model", steps, stack)
-        control = None if x.control is None else _trainee(x, "control", steps, stack)
+        trainee = _trainee(x, "model", steps, dropout, stack)
+        control = None if x.control is None else _trainee(x, "control", steps, dropout, stack)
         batches = shuffled_batches(x.train, x.config.batch_size, x.seed_for(data), skip=training.done)
         dropout_seed = x.seed_for(dropout)
         every = math.ceil(steps / VALIDATIONS)
@@ -132,13 +134,16 @@ def training_steps(
             yield StepMetrics(metrics=metrics, **x.clock.at())
 
 
-def _trainee(x: Experiment, name: str, steps: int, stack: ExitStack) -> Trainee:
+def _trainee(x: Experiment, name: str, steps: int, seed: int, stack: ExitStack) -> Trainee:
     """The model or the control in training, where it stands; ``stack`` lets it go."""
     training = x.training
     model, heads = (x.model, x.heads) if name == "model" else (x.control, None)
     assert training is not None
     assert model is not None
-    trainee = stack.enter_context(Trainee.start(model, heads, x.config, steps, training.done))
+    adapters = None
+    if x.config.lora_rank is not None:
+        adapters = Adapters(model, heads, x.config.lora_rank, x.seed_for(seed))
+    trainee = stack.enter_context(Trainee.start(model, heads, x.config, steps, training.done, x.devices, adapters))
     trainee.take_up(training.taken_up.pop(name, {}))
     training.trainees[name] = trainee
     stack.callback(training.trainees.pop, name)

@@ -9,9 +9,18 @@ import torch
 from torch import Tensor
 
 from neural_plasticity.heads import FloatGrid, HeadId, heads_of
-from neural_plasticity.importance.forward import Batch, logits_of, on_device, sequence_losses, targets_of, undisturbed
+from neural_plasticity.importance.forward import (
+    Batch,
+    logits_of,
+    on_device,
+    part_of,
+    sequence_losses,
+    targets_of,
+    undisturbed,
+)
 from neural_plasticity.importance.onepass import Progress, decodes, numpy
 from neural_plasticity.models.attach import Heads
+from neural_plasticity.models.devices import ALONE, Devices
 from neural_plasticity.models.seam import AttentionCall
 
 FORWARD_TOKENS = 4096  # copies of a batch share a forward up to this many tokens: fewer, fuller calls
@@ -27,7 +36,9 @@ class _GateProbe:
         return call.output * self.gates[call.layer].to(call.output)[:, None, :, None]
 
 
-def ablation(heads: Heads, batches: Sequence[Batch], *, progress: Progress | None = None) -> FloatGrid:
+def ablation(
+    heads: Heads, batches: Sequence[Batch], *, progress: Progress | None = None, devices: Devices = ALONE
+) -> FloatGrid:
     """E[L(head off) − L(head on)] over sequences, all other heads as they are now, (layers, heads) in nats per token.
 
     Above 0, the head helps. NaN for heads that are not present. One forward per head and batch; several heads share a
@@ -37,21 +48,28 @@ def ablation(heads: Heads, batches: Sequence[Batch], *, progress: Progress | Non
     total, sequences = np.zeros(heads.shape), 0
     for number, raw in enumerate(batches):
         batch = on_device(raw, heads.model)
-        base, counted = _losses(heads, batch, [heads.mask])
+        share = devices.share(len(batch["input_ids"]))
+        if devices.size > 1:
+            batch = part_of(batch, share.places)
+        base, counted = _losses(heads, batch, [heads.mask], devices)
+        counted &= share.real.numpy()
         sequences += int(counted.sum())
         done = number * len(todo)
         for group in _groups(todo, max(1, FORWARD_TOKENS // batch["input_ids"].numel())):
-            flipped, _ = _losses(heads, batch, [_flip(heads.mask, head) for head in group])
+            flipped, _ = _losses(heads, batch, [_flip(heads.mask, head) for head in group], devices)
             for head, losses in zip(group, flipped, strict=True):
                 change = float((losses - base[0])[counted].sum())
                 total[head] += change if heads.mask[head] else -change
             done += len(group)
             if progress is not None:
                 progress(done, len(todo) * len(batches))
-    return np.where(heads.present, total / sequences if sequences else np.nan, np.nan)
+    total, everywhere = devices.summed(total), int(devices.summed(sequences))
+    return np.where(heads.present, total / everywhere if everywhere else np.nan, np.nan)
 
 
-def _losses(heads: Heads, batch: dict[str, Tensor], masks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _losses(
+    heads: Heads, batch: dict[str, Tensor], masks: Sequence[np.ndarray], devices: Devices
+) -> tuple[np.ndarray, np.ndarray]:
     """Losses (masks, B) of the batch under each mask, and which sequences count (B,), in one forward."""
     size = len(batch["input_ids"])
     copies = {name: torch.cat([value] * len(masks)) if len(value) == size else value for name, value in batch.items()}
@@ -62,7 +80,8 @@ def _losses(heads: Heads, batch: dict[str, Tensor], masks: Sequence[np.ndarray])
         for layout in heads.layouts
     }
     with undisturbed(heads.model), torch.no_grad(), heads.probing(_GateProbe(gates)):
-        logits = logits_of(heads.model, copies)
+        with devices.autocast():
+            logits = logits_of(heads.model, copies)
         losses, counts = sequence_losses(logits, targets_of(copies, logits, decodes(heads.layouts)))
     return numpy(losses).reshape(len(masks), size), numpy(counts)[:size] > 0
 

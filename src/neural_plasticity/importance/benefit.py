@@ -17,6 +17,7 @@ from neural_plasticity.importance.criteria import SequenceGrids, mean_absolute
 from neural_plasticity.importance.forward import Batch
 from neural_plasticity.importance.onepass import Progress, measure
 from neural_plasticity.models.attach import Heads
+from neural_plasticity.models.devices import ALONE, Devices
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,9 @@ class Benefits:
     losses: npt.NDArray[np.float64]
 
 
-def benefits(heads: Heads, batches: Sequence[Batch], *, progress: Progress | None = None) -> Benefits:
+def benefits(
+    heads: Heads, batches: Sequence[Batch], *, progress: Progress | None = None, devices: Devices = ALONE
+) -> Benefits:
     """Measure every present head of an attached model, at the gate it has now.
 
     One backward of the sum of the sequences' losses gives each sequence its own gradient, whatever the batch size.
@@ -38,7 +41,7 @@ def benefits(heads: Heads, batches: Sequence[Batch], *, progress: Progress | Non
         InputError: no batches, or one that is not as described in ``score_heads``.
     """
     mask, present = heads.mask, heads.present
-    measured = measure(heads, batches, frozenset({"gradient"}), progress=progress)
+    measured = measure(heads, batches, frozenset({"gradient"}), progress=progress, devices=devices)
     return Benefits(
         off=np.where(present & ~mask, -measured.gradients, np.nan),
         on=np.where(mask, mean_absolute(measured.gradients), np.nan),

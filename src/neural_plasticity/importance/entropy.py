@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from neural_plasticity.models.devices import Share
 from neural_plasticity.models.seam import AttentionCall
 
 BLOCK_ELEMENTS = 4_000_000  # scores held at once: 16 MB in float32
@@ -24,6 +25,12 @@ class QueryRows:
     index: Tensor  # (B, R) int64, positions
     weight: Tensor  # (B, R) float32: how many real positions the row stands for; 0 for padding
     first: Tensor  # (B,) int64: position of each sequence's first real token
+
+    def of(self, share: Share) -> QueryRows:
+        """Those of one process's sequences; one that only fills up counts for nothing."""
+        places = share.places.to(self.index.device)
+        weight = self.weight[places] * share.real[:, None].to(self.weight)
+        return QueryRows(self.index[places], weight, self.first[places])
 
 
 def all_rows(real: Tensor) -> QueryRows:

@@ -76,6 +76,15 @@ def on_device(batch: Batch, model: nn.Module) -> dict[str, Tensor]:
     return tensors
 
 
+def part_of(batch: Mapping[str, Tensor], places: Tensor) -> dict[str, Tensor]:
+    """The sequences at ``places`` (n,); what does not hold one item per sequence stays as it is."""
+    size = len(batch["input_ids"])
+    return {
+        name: value[places.to(value.device)] if value.dim() and len(value) == size else value
+        for name, value in batch.items()
+    }
+
+
 def real_tokens(batch: Mapping[str, Tensor]) -> Tensor:
     """(B, T) bool: False where the token is padding."""
     mask = batch.get("attention_mask")

@@ -19,6 +19,7 @@ from neural_plasticity.importance.forward import (
     Batch,
     logits_of,
     on_device,
+    part_of,
     real_tokens,
     recomputed_activations,
     sequence_losses,
@@ -26,6 +27,7 @@ from neural_plasticity.importance.forward import (
     undisturbed,
 )
 from neural_plasticity.models.attach import Heads
+from neural_plasticity.models.devices import ALONE, Devices
 from neural_plasticity.models.layouts import LayerLayout
 from neural_plasticity.models.seam import AttentionCall
 
@@ -62,15 +64,17 @@ class _PassProbe:
         self.norms: dict[int, Tensor] = {}  # per layer (H,)
 
     def observe(self, call: AttentionCall) -> Tensor:
-        with torch.no_grad():
+        # Under autocast the model's values come rounded; what is computed from them here is not rounded again.
+        with torch.no_grad(), torch.autocast(call.output.device.type, enabled=False):
             if self.rows is not None:
                 self.entropy[call.layer] = entropy_sums(call, self.rows)
             if "output_norm" in self.parts:
                 self.norms[call.layer] = norm_sums(call.output, self.grams[call.layer], self.real)
-        gate = call.gate.to(call.output.dtype).expand(len(call.output), -1).clone()
+        # In float32 at least: the gradient is a sum over positions, of which bfloat16 would keep eight bits.
+        gate = call.gate.to(torch.promote_types(call.output.dtype, torch.float32)).expand(len(call.output), -1).clone()
         if "gradient" in self.parts:
             self.gates[call.layer] = gate.requires_grad_()
-        return call.output * gate[:, None, :, None]
+        return (call.output * gate[:, None, :, None]).to(call.output.dtype)
 
 
 def output_gram(weight: Tensor) -> Tensor:
@@ -95,6 +99,7 @@ def measure(
     entropy_rows: int | None = 64,
     seed: int = 0,
     progress: Progress | None = None,
+    devices: Devices = ALONE,
 ) -> Measurements:
     """Measure every present head on ``batches``; the model, its gates, gradients and modes stay as they are.
 
@@ -105,6 +110,7 @@ def measure(
         entropy_rows: query positions sampled per sequence for entropy; None takes every position.
         seed: of the sampled positions.
         progress: called with (batches done, batches) after each.
+        devices: the processes that share the work: each is given the same batches, takes its part, and gets it all.
 
     Raises:
         InputError: no batches, or one that is not as described.
@@ -124,6 +130,11 @@ def measure(
         rows = None
         if "entropy" in parts:
             rows = all_rows(real) if entropy_rows is None else sampled_rows(real, entropy_rows, generator)
+        sequences, share = len(real), devices.share(len(real))
+        if devices.size > 1:  # rows were drawn for all, so that they do not depend on how many share the work
+            batch = part_of(batch, share.places)
+            real = real[share.places] & share.real[:, None].to(real.device)
+            rows = None if rows is None else rows.of(share)
         probe = _PassProbe(grams, rows, real, parts)
         with (
             undisturbed(model),
@@ -131,21 +142,25 @@ def measure(
             heads.probing(probe),
             torch.set_grad_enabled("gradient" in parts),
         ):
-            logits = logits_of(model, batch)
+            with devices.autocast():
+                logits = logits_of(model, batch)
             loss, counts = sequence_losses(logits, targets_of(batch, logits, causal))
             del logits  # the loss may use it up
+            counted = numpy(devices.joined(counts, sequences)) > 0
             gates = in_order(probe.gates)
             if gates:
                 # The sum over sequences, not the mean: each gets its own gradient, whatever the batch size.
-                gradients.append(numpy(torch.cat(torch.autograd.grad(loss.sum(), gates), dim=1))[numpy(counts) > 0])
-        losses.append(numpy(loss)[numpy(counts) > 0])
+                found = torch.cat(torch.autograd.grad(loss.sum(), gates), dim=1)
+                gradients.append(numpy(devices.joined(found, sequences))[counted])
+        losses.append(numpy(devices.joined(loss, sequences))[counted])
         entropy += [numpy(torch.cat(in_order(probe.entropy), dim=1))] if probe.entropy else []
         norms += [numpy(torch.cat(in_order(probe.norms)))] if probe.norms else []
         tokens += int(real.sum())
         if progress is not None:
             progress(done, len(batches))
     present = heads.present
-    entropy_sum, first_sum, weight = np.sum(entropy, axis=0) if entropy else np.full((3, 1), np.nan)
+    total = int(devices.summed(tokens))
+    entropy_sum, first_sum, weight = devices.summed(np.sum(entropy, axis=0)) if entropy else np.full((3, 1), np.nan)
     with np.errstate(invalid="ignore"):  # no position with two visible keys: NaN, not measured
         entropy_mean, first_mean = entropy_sum / weight, first_sum / weight
     loss_array = np.concatenate(losses)
@@ -154,9 +169,9 @@ def measure(
         losses=loss_array,
         entropy=on_grid(entropy_mean, present),
         first_token_mass=on_grid(first_mean, present),
-        output_norm=on_grid(np.sum(norms, axis=0) / tokens if norms else np.array([np.nan]), present),
+        output_norm=on_grid(devices.summed(np.sum(norms, axis=0)) / total if norms else np.array([np.nan]), present),
         sequences=len(loss_array),
-        tokens=tokens,
+        tokens=total,
     )
 
 

@@ -17,6 +17,7 @@ from neural_plasticity.importance.criteria import ALL_PARTS, COMBINED_WEIGHTS, P
 from neural_plasticity.importance.forward import Batch
 from neural_plasticity.importance.onepass import Measurements, Progress, measure, numpy, on_grid
 from neural_plasticity.models.attach import Heads, attach
+from neural_plasticity.models.devices import ALONE, Devices
 from neural_plasticity.models.seam import seam_of
 
 
@@ -36,6 +37,7 @@ class Evidence:
         weights: Mapping[str, float] = COMBINED_WEIGHTS,
         seed: int = 0,
         progress: Progress | None = None,
+        devices: Devices = ALONE,
     ) -> None:
         self.heads = heads
         self.model = heads.model
@@ -45,6 +47,7 @@ class Evidence:
         self.weights = weights
         self.seed = seed
         self.progress = progress
+        self.devices = devices
 
     @cached_property
     def measured(self) -> Measurements:
@@ -56,6 +59,7 @@ class Evidence:
             entropy_rows=self.entropy_rows,
             seed=self.seed,
             progress=self.progress,
+            devices=self.devices,
         )
 
     @cached_property
@@ -66,7 +70,7 @@ class Evidence:
     @cached_property
     def ablation(self) -> FloatGrid:
         """Exact loss change of each head, one forward per head and batch."""
-        return ablation(self.heads, self.batches, progress=self.progress)
+        return ablation(self.heads, self.batches, progress=self.progress, devices=self.devices)
 
     @cached_property
     def combined(self) -> FloatGrid:
@@ -95,6 +99,7 @@ def score_heads(
     weights: Mapping[str, float] = COMBINED_WEIGHTS,
     seed: int = 0,
     progress: Progress | None = None,
+    devices: Devices = ALONE,
 ) -> dict[str, FloatGrid]:
     """Score every attention head: {criterion: float64 array (layers, heads)}, the raw measurement.
 
@@ -116,6 +121,8 @@ def score_heads(
         weights: of the criteria in "combined".
         seed: of sampled positions and of "random".
         progress: called with (done, planned) after each batch of the pass, and each group of ablated heads.
+        devices: the processes that share the work, and the precision. Each calls this with the same batches, takes its
+            part of each, and gets the scores of all. A user's own criterion is called on every process.
 
     Raises:
         ConfigError: an unknown criterion.
@@ -132,7 +139,14 @@ def score_heads(
         chosen.setdefault(name, criterion(name))
     with attached(model) as heads:
         evidence = Evidence(
-            heads, list(batches), parts, entropy_rows=entropy_rows, weights=weights, seed=seed, progress=progress
+            heads,
+            list(batches),
+            parts,
+            entropy_rows=entropy_rows,
+            weights=weights,
+            seed=seed,
+            progress=progress,
+            devices=devices,
         )
         return {name: _checked(name, one.score(evidence), heads) for name, one in chosen.items()}
 

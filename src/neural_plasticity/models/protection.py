@@ -82,6 +82,11 @@ class Protection:
         return self._plan
 
 
+def still_places(heads: Heads) -> list[tuple[nn.Parameter, int, Tensor]]:
+    """(parameter, dimension, places) of what belongs to heads alone that are pruned now."""
+    return list(_plan(heads, heads.mask))
+
+
 def _plan(heads: Heads, mask: BoolGrid) -> Iterator[tuple[nn.Parameter, int, Tensor]]:
     for layout in heads.layouts:
         still = still_heads(layout, mask[layout.layer])

@@ -1,0 +1,86 @@
+"""What two processes that compute together find, as figures: run alone, and run by a launcher, to be held side by side.
+
+``python tests/distributed_laws.py MODEL TEXT OUT``: process r writes OUT/<processes>-<r>.npz.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from neural_plasticity.events import Event, HeadsGrown, HeadsPruned, StepMetrics
+from neural_plasticity.experiment import open_experiment
+from neural_plasticity.experiment.clock import Stage
+from neural_plasticity.experiment.growth_phases import growth
+from neural_plasticity.experiment.pruning_phases import analysis, pruning
+from neural_plasticity.experiment.state import Experiment
+from neural_plasticity.experiment.training_phases import fine_tuning, warmup
+from neural_plasticity.importance import score_heads
+from neural_plasticity.importance.benefit import benefits
+from tests.small_runs import small_config
+
+CRITERIA = ("entropy", "gradient", "fisher", "output_norm", "combined", "ablation", "gradient_signed")
+PHASES = (("warmup", 0, warmup), ("analysis", 1, analysis), ("pruning", 1, pruning), ("fine-tuning", 1, fine_tuning))
+LATER = (("analysis", 2, analysis), ("pruning", 2, pruning), ("growth", 2, growth))
+
+
+def events_of(x: Experiment, phases: Any) -> Iterator[Event]:
+    for phase, cycle, play in phases:
+        x.clock.enter(Stage(phase, cycle), 1.0, 1, "steps")
+        yield from play(x)
+        x.training = None
+
+
+def figures_of(x: Experiment) -> dict[str, Any]:
+    """Scores of batches that do not come out even, then a short experiment with every decision it took."""
+    found: dict[str, Any] = {}
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(3, 900, (5, 20), generator=generator)
+    mask = torch.ones_like(ids)
+    mask[1, :7] = 0  # left padding
+    batches = [{"input_ids": ids, "attention_mask": mask}, {"input_ids": ids[:1] + 1}]
+    with x.heads.gated(x.heads.mask & ~np.eye(*x.heads.shape, dtype=bool)):
+        scores = score_heads(x.model, batches, CRITERIA, entropy_rows=6, seed=3, devices=x.devices)
+        found |= {f"score {name}": grid for name, grid in scores.items()}
+        found["benefits"] = benefits(x.heads, batches, devices=x.devices).off
+    found["losses"] = x.losses_of(x.test[:7])
+    pruned, losses = [], []
+    for event in events_of(x, (*PHASES, *LATER)):
+        if isinstance(event, HeadsPruned | HeadsGrown):
+            pruned.append(np.array([[event.cycle, *head] for head in event.heads]).reshape(-1, 3))
+        elif isinstance(event, StepMetrics):
+            losses.append([event.metrics.get(name, np.nan) for name in ("loss", "control_loss", "validation_loss")])
+    found["heads"], found["steps"] = np.concatenate(pruned), np.array(losses)
+    found["weights"] = torch.cat([one.detach().flatten() for one in x.model.parameters()]).numpy()
+    return found
+
+
+def main(model: Path, text: Path, out: Path) -> None:
+    config = small_config(
+        model,
+        text,
+        warmup_steps=3,
+        fine_tuning_steps=3,
+        growth=True,
+        growth_steps=2,
+        cycles=2,
+        control=True,
+        pruning_level="0.3",
+        learning_rate=1e-3,
+        eval_sequences=7,
+    )
+    x = open_experiment(config)
+    for module in x.model.modules():  # masks of dropout are drawn by each process for its own part
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    np.savez(out / f"{x.devices.size}-{x.devices.rank}.npz", **figures_of(x))
+    x.devices.close()
+
+
+if __name__ == "__main__":
+    main(*(Path(one) for one in sys.argv[1:]))
