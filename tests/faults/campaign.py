@@ -100,17 +100,25 @@ def reference(kind: str, inputs: Path, root: Path) -> Reference:
 
 
 def moments(kind: str, whole: Reference, seed: int) -> Iterator[Moment]:
-    """Endless random moments for one run."""
+    """Random moments for one run: the first anywhere in it, the later ones wherever its later attempts get to."""
     chance = random.Random(f"{kind} {seed}")
+
+    def soon() -> float:
+        return 10 ** chance.uniform(-6, -1.5)
+
+    way = chance.random()
+    if way < 0.25:
+        yield Moment("open", 1, chance.uniform(0, whole.seconds))
+    elif way < 0.45:
+        yield Moment("saving", chance.randint(1, 8), chance.uniform(0, 0.012))
+    else:
+        place = chance.choice(sorted(whole.places))
+        yield Moment(place, chance.randint(1, whole.places[place]), soon())
     while True:
-        way = chance.random()
-        if way < 0.25:
-            yield Moment("open", 1, chance.uniform(0, whole.seconds))
-        elif way < 0.45:
-            yield Moment("saving", chance.randint(1, 4), chance.uniform(0, 0.012))
+        if chance.random() < 0.25:
+            yield Moment("saving", chance.randint(1, 3), chance.uniform(0, 0.012))
         else:
-            place = chance.choice(sorted(whole.places))
-            yield Moment(place, chance.randint(1, whole.places[place]), 10 ** chance.uniform(-6, -1.5))
+            yield Moment("event", chance.randint(1, 40), soon())
 
 
 def tour(whole: Reference, seed: int) -> Iterator[Moment]:

@@ -23,7 +23,7 @@ from neural_plasticity.events import Event
 from neural_plasticity.record import open_run
 from neural_plasticity.render.page import read_page, write_page
 
-SECONDS = 120.0  # no attempt takes so long; one that does hangs
+SECONDS = 600.0  # no attempt takes so long; one that does hangs
 
 Where = Literal["opening", "recording", "writing a checkpoint", "computing"]
 
@@ -95,7 +95,7 @@ def _plain(value: Any) -> Any:
 class Moment:
     """When to kill: ``seconds`` after the ``number``-th line of its kind that the child says.
 
-    ``what`` is "open", "saving", or a phase and cycle ("fine-tuning 1").
+    ``what`` is "open", "saving", a phase and cycle ("fine-tuning 1"), or any "event".
     """
 
     what: str
@@ -151,7 +151,8 @@ def attempted(config: RunConfig, run_dir: Path, resume: bool, moment: Moment | N
             else:
                 where = {"recording": "recording", "saving": "writing a checkpoint"}.get(line, where)
                 where = "computing" if line == "saved" else where
-            if moment is not None and was == moment.what and timer is None:
+            hit = moment is not None and moment.what in (was, "event" if line.startswith("[") else was)
+            if moment is not None and hit and timer is None:
                 seen += 1
                 if seen == moment.number:
                     timer = _kill_in(child, moment.seconds)
