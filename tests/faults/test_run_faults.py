@@ -16,10 +16,11 @@ import pytest
 
 from neural_plasticity import events as ev
 from neural_plasticity.cli import main
-from neural_plasticity.config import RunConfig
+from neural_plasticity.config import RunConfig, as_json
+from neural_plasticity.errors import RecordError
 from neural_plasticity.record import RecordWriter, open_run
 from neural_plasticity.render.page import read_page, write_page
-from neural_plasticity.session import start_run
+from neural_plasticity.session import resume_run, start_run
 from tests.faults.campaign import history, save_inputs, tiny_config
 from tests.faults.test_record_faults import _mounted
 from tests.sample_run import SampleRun
@@ -183,6 +184,32 @@ def test_without_tmp(inputs: Path) -> None:
         assert done.returncode == code, said
         assert says in said
         assert "Traceback" not in said
+
+
+HOLDING = """
+import sys
+from neural_plasticity.record import RecordWriter
+writer = RecordWriter.reopen(sys.argv[1])
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_process_at_the_same_run_is_refused_before_anything_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RecordWriter.create(tmp_path / "run") as writer:
+        writer.append(ev.RunStarted(name="shared", shape=(2, 2), config=as_json(RunConfig())))
+    monkeypatch.setattr("neural_plasticity.session._open", lambda *_: pytest.fail("a model was opened"))
+    command = [sys.executable, "-c", HOLDING, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(RecordError, match="another process is writing to this run"):
+            resume_run(tmp_path / "run", RunConfig())
+        other.kill()
+    with open_run(tmp_path / "run") as run:
+        assert len(run.attempts) == 2  # its creation, and the other process: the refused one left nothing
 
 
 @pytest.mark.parametrize("fall", [3600.0, 1e9])

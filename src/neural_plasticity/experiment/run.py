@@ -77,7 +77,7 @@ def play(x: Experiment, stages_done: int = 0) -> Iterator[Event]:
                 if isinstance(event, PhaseEnded):
                     x.training = None
                 yield event
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not _out_of_memory(error):
                 raise
             raise TrainingError(
@@ -88,9 +88,9 @@ def play(x: Experiment, stages_done: int = 0) -> Iterator[Event]:
     yield RunEnded(state="finished", reason=x.stopped or "", summary=summary, **x.clock.at())
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
-    """CUDA has an exception of its own; the CPU's allocator says it in words."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def _out_of_memory(error: Exception) -> bool:
+    """CUDA and NumPy have exceptions of their own; PyTorch's allocator on the CPU says it in words."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def started(x: Experiment) -> RunStarted:
