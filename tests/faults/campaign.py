@@ -22,6 +22,7 @@ import argparse
 import contextlib
 import csv
 import dataclasses
+import itertools
 import json
 import multiprocessing
 import os
@@ -190,7 +191,8 @@ def campaign(kills: int, root: Path, jobs: int) -> list[dict[str, Any]]:
     done = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
     whole = {kind: reference(kind, inputs, root) for kind in KINDS}
     lock = threading.Lock()
-    numbers = iter(range(len(done), 100_000))
+    seeds = {one["seed"] for one in done}
+    numbers = (number for number in itertools.count() if number not in seeds)
 
     def landed() -> int:
         return sum(len(one["kills"]) for one in done)

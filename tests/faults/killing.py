@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,9 @@ from neural_plasticity.record import open_run
 from neural_plasticity.render.page import read_page, write_page
 
 SECONDS = 600.0  # no attempt takes so long; one that does hangs
+
+# Starting a process asks all others whether they have ended; two threads at once would take each other's answers.
+_PROCESSES = threading.Lock()
 
 Where = Literal["opening", "recording", "writing a checkpoint", "computing"]
 
@@ -130,7 +133,8 @@ def attempted(config: RunConfig, run_dir: Path, resume: bool, moment: Moment | N
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=attempt, args=(theirs, config, run_dir, resume))
-    child.start()
+    with _PROCESSES:
+        child.start()
     theirs.close()
     too_long = threading.Timer(SECONDS, child.kill)
     too_long.start()
@@ -156,7 +160,9 @@ def attempted(config: RunConfig, run_dir: Path, resume: bool, moment: Moment | N
                 seen += 1
                 if seen == moment.number:
                     timer = _kill_in(child, moment.seconds)
-    child.join()
+    wait([child.sentinel])
+    with _PROCESSES:
+        child.join()
     ours.close()
     too_long.cancel()
     if timer is not None:
