@@ -84,6 +84,10 @@ def play(x: Experiment, stages_done: int = 0) -> Iterator[Event]:
                 f"out of memory during {stage.phase}; give a lower --batch_size or --sequence_length, and go on with "
                 "--resume or start again."
             ) from error
+    if stages_done >= len(x.plan):  # an earlier attempt did it all, and was ended before it could say so
+        planned, unit = _planned(x, x.plan[-1])
+        x.clock.enter(x.plan[-1], 0.0, planned, unit)
+        x.clock.phase_step = planned
     summary = {"seconds": time.perf_counter() - began, **x.closing}
     yield RunEnded(state="finished", reason=x.stopped or "", summary=summary, **x.clock.at())
 
