@@ -67,7 +67,7 @@ def check(x: Experiment, state: Any) -> None:
     Raises:
         DamagedCheckpoint: it says what is wrong, in one line.
     """
-    if wrong := _misfit(state, _STATE, "it"):
+    if wrong := _misfit(state, _STATE, "state"):
         raise DamagedCheckpoint(wrong)
     _captured(x, state)
     kept = state["kept"]
@@ -129,7 +129,7 @@ def _training(x: Experiment, state: Mapping[str, Any], plan: tuple[Stage, ...]) 
     _expect(0 <= left <= x.work_of(stage), "more work left than the stage has")
     _expect(training["moments"].keys() <= {"model", "control"}, "optimisers of models that are not trained")
     if stage.phase == "growth":
-        wrong = _misfit(training["memory"], {"returned": [_Row((int, int))], "reason": str}, "what the phase remembers")
+        wrong = _misfit(training["memory"], {"returned": [_Row((int, int))], "reason": str}, "memory")
         _expect(not wrong, wrong)
         there = {(int(layer), int(head)) for layer, head in state["mask"].nonzero().tolist()}
         _expect(there.issuperset(map(tuple, training["memory"]["returned"])), "heads that came back and are off")
@@ -149,36 +149,36 @@ def check_moments(moments: Mapping[str, Mapping[str, Mapping[str, Tensor]]], mod
             _expect(fit, f"an optimiser state that is not that of a parameter ({parameter})")
 
 
-def _misfit(value: Any, kind: Any, where: str) -> str:
-    """What is wrong with ``value``, named ``where``, if it has to be of ``kind``; nothing when it is."""
+def _misfit(value: Any, kind: Any, where: str | int) -> str:
+    """What is wrong with ``value``, found at ``where``, if it has to be of ``kind``; nothing when it is."""
     match kind:
         case None:
-            return "" if value is None else f"{where} should be empty"
+            return "" if value is None else f"its {where!s:.60} should be empty"
         case _OneOf():
             found = [_misfit(value, one, where) for one in kind]
             return "" if "" in found else found[-1]
         case _Row():
             if not isinstance(value, list) or len(value) != len(kind):
-                return f"{where} is no list of {len(kind)}"
-            parts: Iterable[tuple[str, Any, Any]] = zip(map(str, range(len(kind))), value, kind, strict=True)
+                return f"its {where!s:.60} is no list of {len(kind)}"
+            parts: Iterable[tuple[str | int, Any, Any]] = zip(range(len(kind)), value, kind, strict=True)
         case list():
             if not isinstance(value, list):
-                return f"{where} is no list"
-            parts = ((str(place), one, kind[0]) for place, one in enumerate(value))
+                return f"its {where!s:.60} is no list"
+            parts = ((place, one, kind[0]) for place, one in enumerate(value))
         case dict():
             if not isinstance(value, dict):
-                return f"{where} is no mapping"
+                return f"its {where!s:.60} is no mapping"
             if str in kind:
                 parts = ((name, one, kind[str]) for name, one in value.items())
             elif value.keys() != kind.keys():
                 name = min(value.keys() ^ kind.keys())
-                return f"{where} has {'no' if name in kind else 'an unknown'} {name[:60]!r}"
+                return f"its {where!s:.60} has {'no' if name in kind else 'an unknown'} {name[:60]!r}"
             else:
                 parts = ((name, value[name], one) for name, one in kind.items())
         case _:
             fine = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
-            return "" if fine else f"{where} should be of type {kind.__name__}"
-    return next((wrong for name, one, each in parts if (wrong := _misfit(one, each, f"{name[:60]!r}"))), "")
+            return "" if fine else f"its {where!s:.60} should be of type {kind.__name__}"
+    return next((wrong for name, one, each in parts if (wrong := _misfit(one, each, name))), "")
 
 
 def _numbers(name: str, numbers: Iterable[int]) -> None:
@@ -191,4 +191,4 @@ def _tensor(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...
 
 def _expect(fine: bool, otherwise: str) -> None:
     if not fine:
-        raise DamagedCheckpoint(f"it holds {otherwise}" if not otherwise.startswith("it ") else otherwise)
+        raise DamagedCheckpoint(otherwise if otherwise.startswith("its ") else f"it holds {otherwise}")

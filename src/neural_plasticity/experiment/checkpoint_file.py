@@ -26,6 +26,7 @@ from neural_plasticity.errors import RecordError
 
 FORMAT = "neural_plasticity checkpoint"
 VERSION = 1
+_MOST_TOLD = 2**25  # a hundred characters per tensor; the largest models have tens of thousands of these
 _TENSOR = "$tensor"  # {"$tensor": name} stands for a tensor of the file
 _SUM = "$crc32"
 Known = dict[tuple[Any, ...], tuple[Tensor, dict[str, Any]]]
@@ -86,6 +87,8 @@ def read(path: Path, most_bytes: int) -> dict[str, Any]:
                     f"reads format {VERSION}; go on with the version that wrote it."
                 )
             told = metadata["state"]
+            if len(told) > _MOST_TOLD:
+                raise DamagedCheckpoint(f"{len(told):,} characters beside its tensors are more than any run has to say")
             if metadata["crc32"] != f"{zlib.crc32(told.encode()):08x}":
                 raise DamagedCheckpoint("its checksum is wrong")
             state = _filled(json.loads(told), file, {})
