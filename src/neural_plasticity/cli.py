@@ -34,7 +34,7 @@ class Run:
     """Train, analyse, prune, fine-tune and evaluate a language model, on record.
 
     Nothing needs to be given: the built-in model and the text that every Python installation carries are the defaults.
-    Flags can be written with _ or -. Ctrl-C stops a run cleanly; --resume goes on after its last finished phase.
+    Flags can be written with _ or -. Ctrl-C stops a run cleanly; --resume goes on where it stopped.
     """
 
     config: RunConfig = field(default_factory=RunConfig)
