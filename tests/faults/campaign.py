@@ -73,9 +73,7 @@ class Reference:
 
 def tiny_config(inputs: Path, **changes: Any) -> RunConfig:
     """A run of a second or two on what `save_inputs` made."""
-    fields = {field.name for field in dataclasses.fields(RunConfig)}
-    options = {name: value for name, value in {**SMALL, **changes}.items() if name in fields}
-    return small_config(inputs / "model", inputs / "text.txt", **options)
+    return small_config(inputs / "model", inputs / "text.txt", **{**SMALL, **changes})
 
 
 def save_inputs(inputs: Path) -> Path:
@@ -148,6 +146,9 @@ def trial(kind: str, whole: Reference, seed: int, root: Path, chosen: Iterable[M
         if found.code != -9:
             break
         kills.append(looked_at(run_dir, found, told))
+        if _has_finished(run_dir):  # it was killed after its last event: there is nothing left to do
+            codes.append(0)
+            break
     with open_run(run_dir) as run:
         equal = history(run) == whole.history
         attempts = len(run.attempts)
@@ -182,6 +183,12 @@ def short(root: Path) -> list[dict[str, Any]]:
     """One run with growth, killed once in every phase."""
     whole = reference("growth", prepared(root), root)
     return [trial("growth", whole, 0, root, tour(whole, 0))]
+
+
+def _has_finished(run_dir: Path) -> bool:
+    with contextlib.suppress(NeuralPlasticityError), open_run(run_dir) as run:
+        return run.summary().state == "finished"
+    return False
 
 
 def campaign(kills: int, root: Path, jobs: int) -> list[dict[str, Any]]:
