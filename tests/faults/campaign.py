@@ -12,8 +12,8 @@ content; the parent picks a moment, kills it (SIGKILL), and then looks:
 * the run goes on with ``--resume``, is killed again where the trial says so, and in the end
 * the run's history equals that of a run that nobody touched: all but clocks and attempt numbers.
 
-Moments are of three kinds: a random event of a random phase, then a random time (1 µs to 30 ms) after it; a random
-time of the whole run; a random time within the writing of a checkpoint.
+Moments are of four kinds: a random event of a random phase, then a random time (1 µs to 30 ms) after it; a random time
+of the whole run; a random time within the writing of a checkpoint, or within the recording of an event.
 """
 
 from __future__ import annotations
@@ -114,8 +114,11 @@ def moments(kind: str, whole: Reference, seed: int) -> Iterator[Moment]:
         place = chance.choice(sorted(whole.places))
         yield Moment(place, chance.randint(1, whole.places[place]), soon())
     while True:
-        if chance.random() < 0.25:
+        way = chance.random()
+        if way < 0.2:
             yield Moment("saving", chance.randint(1, 3), chance.uniform(0, 0.012))
+        elif way < 0.5:
+            yield Moment("recording", chance.randint(1, 40), chance.uniform(0, 0.0005))
         else:
             yield Moment("event", chance.randint(1, 40), soon())
 

@@ -98,7 +98,7 @@ def _plain(value: Any) -> Any:
 class Moment:
     """When to kill: ``seconds`` after the ``number``-th line of its kind that the child says.
 
-    ``what`` is "open", "saving", a phase and cycle ("fine-tuning 1"), or any "event".
+    ``what`` is "open", "saving", "recording", a phase and cycle ("fine-tuning 1"), or any "event".
     """
 
     what: str
