@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from neural_plasticity.errors import ConfigError
 
@@ -22,6 +23,8 @@ class RunConfig:
 
     model_name: str = "builtin"
     """Model: 'builtin', a local directory, or a hub name such as distilgpt2."""
+    trust_remote_code: bool = False
+    """Let the model run code of its own, which comes with it. Look at that code first."""
     dataset: str = "python-stdlib"
     """Text: 'python-stdlib', a text file, a directory of text files, or a hub data set such as wikitext."""
     dataset_config: str | None = None
@@ -343,11 +346,32 @@ def as_json(config: RunConfig) -> dict[str, Any]:
 
 
 def from_json(values: Mapping[str, Any]) -> RunConfig:
-    """The configuration that ``as_json`` wrote; unknown names (a newer version's) are refused by name."""
+    """The configuration that ``as_json`` wrote; unknown names (a newer version's) are refused by name.
+
+    Raises:
+        ConfigError: an option is unknown, or has a value of another type.
+    """
     known = {f.name for f in dataclasses.fields(RunConfig)}
     if unknown := set(values) - known:
         raise ConfigError(f"the record's configuration has options this version does not know: {sorted(unknown)}.")
+    types = get_type_hints(RunConfig)
+    for name, value in values.items():
+        if not _is_one(value, types[name]):
+            raise ConfigError(f"the record's configuration has {name} {value!s:.60}, which it cannot be.")
     kept = dict(values)
     if kept.get("output_dir") is not None:
         kept["output_dir"] = Path(kept["output_dir"])
     return RunConfig(**kept)
+
+
+def _is_one(value: Any, hint: Any) -> bool:
+    """Whether a value that JSON gave is one of an option's type."""
+    if get_origin(hint) in (UnionType, Union):
+        return any(_is_one(value, one) for one in get_args(hint))
+    if get_origin(hint) is Literal:
+        return isinstance(value, str) and value in get_args(hint)
+    if hint is Path:
+        return isinstance(value, str)
+    if hint in (int, float):
+        return isinstance(value, int | hint) and not isinstance(value, bool)
+    return value is None if hint is NoneType else isinstance(value, hint)

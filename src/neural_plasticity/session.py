@@ -182,15 +182,25 @@ def go_on(config: RunConfig, run_dir: Path, player: Player | None = None, origin
         return _play(experiment, record, console, page, run_dir, stages_done, player)
 
 
+# What names code to be run: a record may be somebody else's, so that its word alone runs nothing.
+_CODE_OPTIONS = ("pruning_strategy", "eval", "trust_remote_code")
 VIEW_OPTIONS = ("use_dashboard", "no_browser", "no_visualize", "wandb", "online", "track", "tags", "checkpoint_every")
 
 
 def _resumed(recorded: RunConfig, asked: RunConfig) -> RunConfig:
     default = RunConfig()
     given = {name: value for name, value in vars(asked).items() if value != getattr(default, name)}
-    for name in given:
-        if name not in VIEW_OPTIONS:
+    for name, value in given.items():
+        if name not in VIEW_OPTIONS and not (name in _CODE_OPTIONS and value == getattr(recorded, name)):
             raise ConfigError(f"--resume: goes on with the options it was started with; leave --{name} out.")
+    for name in _CODE_OPTIONS:
+        value = getattr(recorded, name)
+        runs = value is True or (isinstance(value, str) and ":" in value)
+        if runs and given.get(name) != value:
+            said = f"--{name}" if value is True else f"--{name} {value}"
+            raise ConfigError(
+                f"--resume: this run was started with {said}, which runs code; give it again to allow it."
+            )
     return replace(recorded, **given)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.fuzz import records
+from tests.fuzz import records, requests, small
 
 
 @dataclass(frozen=True)
@@ -22,4 +22,11 @@ class Target:
 
 TARGETS: Mapping[str, Target] = {
     "records": Target((records.CHANGED, records.USES), records.one_record),
+    "requests": Target(
+        (requests.METHODS, requests.PATHS, requests.QUERY, requests.HEADERS, st.sampled_from((False, False, True))),
+        requests.one_request,
+        2,
+    ),
+    "arrays": Target((small.DTYPES, small.SHAPES, small.CODECS, small.DATA), small.one_array, 4),
+    "documents": Target((small.PACKED,), small.one_document, 4),
 }

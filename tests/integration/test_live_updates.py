@@ -226,7 +226,7 @@ def test_a_stream_ends_where_the_record_can_no_longer_be_read(tmp_path: Path, se
             )
         assert list(updates) == []
     refused = ask(server, "/api/runs/updates?after=2")
-    assert (refused.status, "event 3" in refused.json["error"]) == (500, True)
+    assert (refused.status, "event 3" in refused.json["error"]) == (422, True)
 
 
 def test_changes_name_the_sections_to_fetch_again(tmp_path: Path, server: LiveServer) -> None:

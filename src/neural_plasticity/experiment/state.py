@@ -182,7 +182,9 @@ def open_experiment(config: RunConfig) -> Experiment:
     devices = open_devices(config)
     with devices.opening():
         corpus = load_corpus(config.dataset, config.dataset_config)
-        model, tokenizer = load_model(config.model_name, device=str(devices.device))
+        model, tokenizer = load_model(
+            config.model_name, device=str(devices.device), trust_remote_code=config.trust_remote_code
+        )
     if devices.agreed(corpus.sha256) != corpus.sha256:
         raise CorpusError(f"--dataset {config.dataset}: another text on another machine; give all of them the same.")
     heads = attach(model)

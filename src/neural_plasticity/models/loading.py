@@ -18,6 +18,7 @@ from transformers.utils import logging
 
 from neural_plasticity.errors import ModelError, UnsupportedModelError
 from neural_plasticity.hub import first_line, hub_silence
+from neural_plasticity.models.inspection import check_size, inspect
 from neural_plasticity.models.layouts import layer_layouts, refuse_by_name
 
 BUILTIN = "builtin"
@@ -25,30 +26,37 @@ BUILTIN_DIRECTORY = Path(__file__).parent / "builtin"
 _INSTEAD = "give 'builtin' or a directory that holds a saved model"
 
 
-def load_model(name: str, device: str = "cpu", dtype: torch.dtype | None = None) -> tuple[Any, Any]:
+def load_model(
+    name: str, device: str = "cpu", dtype: torch.dtype | None = None, trust_remote_code: bool = False
+) -> tuple[Any, Any]:
     """(model, tokeniser), the model in evaluation mode on ``device`` in ``dtype`` (default float32).
 
     ``name`` is "builtin", a directory with a saved model (compact ones open as well), or a hub name. What lies in the
     hub's cache is used as it is, without asking the network; else it is downloaded. A tokeniser without a padding token
-    pads with its end-of-text token.
+    pads with its end-of-text token. No code of the model's own is run without ``trust_remote_code``, nothing is
+    unpickled, and a directory's claims are checked before anything is allocated (`inspection`).
 
     Raises:
         UnsupportedModelError: the architecture's heads cannot be reached.
         ModelError: not found, hub unreachable, not a causal language model, or files that cannot be read.
     """
     source, local = _source(name)
-    with _quiet():
+    unknown = local and name != BUILTIN
+    if unknown:
         try:
-            config = AutoConfig.from_pretrained(source, local_files_only=local)
-            _check_kind(name, config)
-            tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
-            model, found = AutoModelForCausalLM.from_pretrained(
-                source, local_files_only=local, dtype=dtype or torch.float32, output_loading_info=True
-            )
-        except ModelError:
-            raise
-        except Exception as error:  # unreadable JSON, safetensors, missing files: each library has its own kind
-            raise ModelError(f"--model_name {name}: cannot be opened ({first_line(error)}); {_INSTEAD}.") from error
+            inspect(f"--model_name {name}: cannot be opened:", Path(source), trust_remote_code)
+        except ModelError as error:
+            raise ModelError(f"{str(error).rstrip('.')}; {_INSTEAD}.") from error
+    how: dict[str, Any] = {"local_files_only": local, "trust_remote_code": trust_remote_code}
+    with _quiet(), opening(f"--model_name {name}: cannot be opened", f"; {_INSTEAD}."):
+        config = AutoConfig.from_pretrained(source, **how)
+        _check_kind(name, config)
+        if unknown and not trust_remote_code:
+            check_size(f"--model_name {name}: cannot be opened:", Path(source), config)
+        tokenizer = AutoTokenizer.from_pretrained(source, **how)
+        model, found = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype or torch.float32, output_loading_info=True, use_safetensors=True, **how
+        )
     if found["missing_keys"]:
         missing = sorted(found["missing_keys"])
         raise ModelError(f"--model_name {name}: {len(missing)} weights are missing ({missing[0]}, …); {_INSTEAD}.")
@@ -63,6 +71,23 @@ def load_model(name: str, device: str = "cpu", dtype: torch.dtype | None = None)
     if getattr(model, "loss_type", "") is None:  # GPT-2's class says nothing: transformers would warn, and do this
         model.loss_type = "ForCausalLM"
     return model.to(device).eval(), tokenizer
+
+
+@contextmanager
+def opening(before: str, after: str = ".") -> Iterator[None]:
+    """Whatever a library raises over unreadable JSON, safetensors or missing files, as one line.
+
+    Raises:
+        ModelError: ``before (reason)after``.
+    """
+    try:
+        yield
+    except ModelError:
+        raise
+    except BaseException as error:  # each library has its own kind; a panic in tokenizers' Rust is no Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+            raise
+        raise ModelError(f"{before} ({first_line(error)}){after}") from error
 
 
 def _source(name: str) -> tuple[str, bool]:

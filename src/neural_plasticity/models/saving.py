@@ -12,12 +12,14 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig
+from transformers import AutoConfig, PreTrainedModel
 
 from neural_plasticity.errors import ModelError, UnsupportedModelError
 from neural_plasticity.models import quantizer as quantizer  # registers how transformers opens a compact model
 from neural_plasticity.models.compaction import compact, is_pruned
+from neural_plasticity.models.inspection import inspect
 from neural_plasticity.models.layouts import Kind, LayerLayout, layer_layouts, unsupported
+from neural_plasticity.models.loading import opening
 from neural_plasticity.models.seam import backend_of
 from neural_plasticity.models.surgery import moved_rows
 
@@ -47,17 +49,16 @@ def load_pruned(path: str | PathLike[str], **options: Any) -> Any:
     if not (folder / "config.json").is_file():
         what = "a directory without config.json" if folder.is_dir() else "no directory"
         raise ModelError(f"{folder}: expected a directory that save_pruned wrote, found {what}.")
-    try:
-        config = AutoConfig.from_pretrained(folder)
-        model_class = getattr(transformers, (config.architectures or ["?"])[0], None)
-        if model_class is None:
+    inspect(f"{folder}: the saved model cannot be opened:", folder)
+    with opening(f"{folder}: the saved model cannot be opened:"):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        named = (config.architectures or ["?"])[0]
+        model_class: Any = getattr(transformers, named, None) if isinstance(named, str) else None
+        if not _is_model(model_class):
             raise ModelError(f"{folder}: config.json names no model class that transformers has; save the model again.")
-        model, found = model_class.from_pretrained(folder, output_loading_info=True, **{"dtype": "auto", **options})
-    except ModelError:
-        raise
-    except Exception as error:  # unreadable JSON or safetensors, sizes that differ: each library has its own kind
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{folder}: the saved model cannot be opened: {reason[:200]}") from error
+        model, found = model_class.from_pretrained(
+            folder, output_loading_info=True, use_safetensors=True, **{"dtype": "auto", **options}
+        )
     wrong = sorted({*found["missing_keys"], *found["unexpected_keys"]})
     if wrong:
         raise ModelError(
@@ -65,6 +66,11 @@ def load_pruned(path: str | PathLike[str], **options: Any) -> Any:
             "save the model again."
         )
     return model
+
+
+def _is_model(named: object) -> bool:
+    """Whether what transformers has under a name is a model's class, and not a function or a pipeline."""
+    return isinstance(named, type) and issubclass(named, PreTrainedModel)
 
 
 def export_dense(model: Any, path: str | PathLike[str]) -> Path:

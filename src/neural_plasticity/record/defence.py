@@ -51,6 +51,11 @@ class Guarded(sqlite3.Connection):
         self._until = time.monotonic() + seconds
 
 
+def said(error: object) -> str:
+    """SQLite's message on one line: it may quote the file."""
+    return " ".join(str(error).split())[:200]
+
+
 def distrust(connection: sqlite3.Connection) -> None:
     """Functions of SQLite with effects are closed to what the file says, other files cannot be attached to it."""
     connection.execute("PRAGMA trusted_schema=OFF")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from neural_plasticity.errors import RecordError
+from neural_plasticity.record.defence import said
 from neural_plasticity.record.schema import FILE_NAME, open_for_reading, record_path
 
 
@@ -33,8 +34,8 @@ def fork_record(origin: Path | str, run_dir: Path | str, kept_seq: int, files: S
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             _link_or_copy(source.parent / name, part / name)
         part.rename(target)
-    except (OSError, sqlite3.Error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    except (OSError, sqlite3.Error, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or said(error)
         raise RecordError(f"{target}: the record of {source.parent} cannot be copied there: {reason}.") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)

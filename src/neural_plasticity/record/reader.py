@@ -22,7 +22,7 @@ from neural_plasticity.errors import RecordError
 from neural_plasticity.events import Event, StepMetrics
 from neural_plasticity.record.arrays import Array, possible, restore, unpack
 from neural_plasticity.record.codec import decode_event
-from neural_plasticity.record.defence import Guarded
+from neural_plasticity.record.defence import Guarded, said
 from neural_plasticity.record.schema import how_to_recover, of_kind, open_for_reading
 from neural_plasticity.record.spans import Attempt, AttemptChoice, Span, is_time, read_attempts, spans_of
 
@@ -103,9 +103,9 @@ class Reader:
             with self._lock:
                 self._connection.begin()
                 return read(self._connection)
-        except (sqlite3.Error, MemoryError, OverflowError) as error:
+        except (sqlite3.Error, MemoryError, OverflowError, UnicodeError) as error:
             what_helps = f"; {how_to_recover(self.path)}" if "malformed" in str(error) else ""
-            why = str(error) or "it needs too much memory"
+            why = said(error) or "it needs too much memory"
             raise RecordError(f"{self.path}: cannot be read: {why}{what_helps}.") from error
 
     @contextlib.contextmanager
@@ -187,6 +187,8 @@ class Reader:
                         raise ValueError("pages that lead round in circles")
                     low = seq + 1
                     there = checked_place(attempt, at, *place)
+                    if type(name) is not str or type(version) is not int:
+                        raise TypeError("kind")
                     event: Event
                     if layout is None:
                         event = decode_event(name, version, payload, there, get or partial(self._array, inline=data))

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from neural_plasticity.errors import RecordError
-from neural_plasticity.record.defence import Guarded, check_tables, distrust
+from neural_plasticity.record.defence import Guarded, check_tables, distrust, said
 from neural_plasticity.record.pages import log_is_damaged
 
 FILE_NAME = "run.sqlite"
@@ -199,12 +199,12 @@ def check(connection: sqlite3.Connection, path: Path) -> int:
     try:
         (owner,) = connection.execute("PRAGMA application_id").fetchone()
         row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeError) as error:  # SQLite's messages may quote what is not UTF-8
         if _cannot_open(error):
             raise
         if "malformed" in str(error):
-            raise RecordError(f"{path}: the file is damaged ({error}); {how_to_recover(path)}.") from error
-        raise RecordError(f"{path}: expected the record of a run, but this file is not one ({error}).") from error
+            raise RecordError(f"{path}: the file is damaged ({said(error)}); {how_to_recover(path)}.") from error
+        raise RecordError(f"{path}: expected the record of a run, but this file is not one ({said(error)}).") from error
     if owner != APPLICATION_ID:  # other programs have such a table too, and would find theirs changed
         raise RecordError(f"{path}: expected the record of a run, but this file is another program's.")
     if row is None or not isinstance(row[0], int) or row[0] < 1:
@@ -216,12 +216,12 @@ def check(connection: sqlite3.Connection, path: Path) -> int:
         )
     try:
         check_tables(connection, path, row[0])
-    except sqlite3.DatabaseError as error:
-        raise RecordError(f"{path}: its tables cannot be read, the file is damaged ({error}).") from error
+    except (sqlite3.DatabaseError, UnicodeError) as error:
+        raise RecordError(f"{path}: its tables cannot be read, the file is damaged ({said(error)}).") from error
     return row[0]
 
 
-def _cannot_open(error: sqlite3.Error) -> bool:
+def _cannot_open(error: Exception) -> bool:
     return "unable to open" in str(error) or "readonly" in str(error) or "read-only" in str(error)
 
 
@@ -247,9 +247,9 @@ def open_for_reading(path: Path) -> tuple[Guarded, str | None]:
             if log_is_damaged(path):
                 note = f"The write-ahead log is damaged, and later events cannot be seen: {how_to_recover(path)}."
             return connection, note
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeError) as error:
             problem = error
-    raise RecordError(f"{path}: cannot be opened for reading: {problem}.") from problem
+    raise RecordError(f"{path}: cannot be opened for reading: {said(problem)}.") from problem
 
 
 def _connect(path: Path, options: str) -> Guarded:

@@ -21,8 +21,9 @@ from neural_plasticity.errors import RecordError
 from neural_plasticity.events import Event, PhaseEnded, PhaseStarted, RunEnded, RunStarted, StepMetrics
 from neural_plasticity.record.arrays import INLINE_BYTES, Array, Blob, inline_reference
 from neural_plasticity.record.codec import encode_event
+from neural_plasticity.record.defence import said
 from neural_plasticity.record.lock import DirectoryLock
-from neural_plasticity.record.schema import FILE_NAME, open_for_writing, record_path
+from neural_plasticity.record.schema import FILE_NAME, how_to_recover, open_for_writing, record_path
 from neural_plasticity.record.spans import latest_spans, read_attempts
 
 # Written through to the disk: a power cut may cost what came after the last of these, a killed process nothing.
@@ -423,4 +424,8 @@ def _one_line(directory: Path) -> Iterator[None]:
     except OSError as error:
         raise RecordError(f"{directory}: cannot be used as a run directory: {error.strerror}.") from error
     except sqlite3.Error as error:
-        raise RecordError(f"{directory}: the record cannot be written there: {error}.") from error
+        raise RecordError(f"{directory}: the record cannot be written there: {said(error)}.") from error
+    except RecordError:
+        raise
+    except (ValueError, TypeError, LookupError, RecursionError, OverflowError) as error:  # values not of our making
+        raise RecordError(f"{directory}: the record is damaged; {how_to_recover(directory / FILE_NAME)}.") from error

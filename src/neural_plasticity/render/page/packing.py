@@ -48,10 +48,13 @@ def unpack(data: bytes) -> Any:
     """
     if data[:4] != MAGIC:
         raise RecordError("packed page data: expected bytes that begin with NPD1.")
-    (length,) = struct.unpack_from("<I", data, 4)
-    start = 8 + length
-    start += -start % _ALIGN
-    return _restored(json.loads(data[8 : 8 + length]), memoryview(data)[start:])
+    try:
+        (length,) = struct.unpack_from("<I", data, 4)
+        start = 8 + length
+        start += -start % _ALIGN
+        return _restored(json.loads(data[8 : 8 + length]), memoryview(data)[start:])
+    except (struct.error, ValueError, TypeError, LookupError, RecursionError, OverflowError) as error:
+        raise RecordError("packed page data: damaged.") from error
 
 
 class _Arrays:

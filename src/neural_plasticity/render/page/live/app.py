@@ -232,7 +232,7 @@ async def _http_error(_request: Request, error: Exception) -> Response:
 
 
 async def _told(_request: Request, error: Exception) -> Response:
-    return refusal(500, str(error))
+    return refusal(422 if isinstance(error, InputError) else 500, str(error))  # a damaged record is no fault of ours
 
 
 async def _unforeseen(_request: Request, error: Exception) -> Response:

@@ -127,6 +127,7 @@ def serve_in_thread(
 
     from neural_plasticity.render.page.live.app import make_app
     from neural_plasticity.render.page.live.guard import ANY_HOST, Access, Guard, is_loopback, names_of
+    from neural_plasticity.render.page.live.patience import Patience
     from neural_plasticity.render.page.live.registry import Registry
 
     root = Path(directory)
@@ -148,16 +149,18 @@ def serve_in_thread(
     names = names_of(host, [*hosts, *own])
     cookie = f"npd-token-{listening.getsockname()[1]}"  # cookies are not told apart by port
     registry = Registry(root)
-    app = Guard(make_app(registry), Access(names, token, cookie, frame_ancestors))
+    app = Guard(Patience(make_app(registry)), Access(names, token, cookie, frame_ancestors))
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             await registry.close()  # else open streams would be waited for
             await super().shutdown(sockets)
 
+    # h11: the parser that is always there, and that bounds the headers of a request (64 KiB).
     settings = uvicorn.Config(
-        app, log_config=None, log_level="critical", access_log=False, server_header=False, lifespan="off", ws="none",
-        loop="asyncio", timeout_graceful_shutdown=int(_END_SECONDS), timeout_keep_alive=30,
+        app, http="h11", ws="none", loop="asyncio", lifespan="off", server_header=False,
+        log_config=None, log_level="critical", access_log=False,
+        timeout_graceful_shutdown=int(_END_SECONDS), timeout_keep_alive=30,
     )  # fmt: skip
     server = LiveServer(Server(settings), registry, listening, host, token)
     _wait_for(server)

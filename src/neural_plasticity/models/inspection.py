@@ -1,0 +1,146 @@
+"""A model directory before any library opens it: what it may contain, name and claim (docs/security.md).
+
+It comes from a colleague or a hub. Opening it must run none of its code, unpickle nothing, read no file outside of it,
+and build no model that its own weights could not fill.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import AutoModelForCausalLM
+
+from neural_plasticity.errors import ModelError
+
+_CONFIG, _TOKENIZER, _INDEX = "config.json", "tokenizer_config.json", "model.safetensors.index.json"
+_MOST_JSON_BYTES = 64_000_000
+_MOST_FILES = 10_000
+_COUNTED = re.compile(r"layer|expert|block|_heads?$|^n_head$")  # what a model has so many modules of
+_LARGEST = 2**31  # of any other whole number in a configuration: a size, a token, a number of positions
+# A compact model's configuration tells the size before pruning; ties and buffers are not in the file at all.
+_MOST_TIMES, _ROOM = 8, 50_000_000  # weights
+
+
+def inspect(refuse: str, folder: Path, trust_remote_code: bool = False) -> None:
+    """Refuse a directory that is not one model's own files, with safetensors for weights.
+
+    Raises:
+        ModelError: ``refuse`` and what is wrong.
+    """
+    _check_files(refuse, folder)
+    config = _read(refuse, folder / _CONFIG)
+    told = (_CONFIG, config), (_TOKENIZER, _read(refuse, folder / _TOKENIZER, needed=False))
+    for file, values in told:
+        if "auto_map" in values and not trust_remote_code:
+            raise ModelError(
+                f"{refuse} {file} asks for code of its own to be run (auto_map); look at it, then allow it with "
+                "--trust_remote_code."
+            )
+    for key, value in told[1][1].items():
+        inside = not isinstance(value, str) or value == Path(value).name
+        if key.endswith("_file") and key != "special_tokens_map_file" and not inside:
+            raise ModelError(f"{refuse} {_TOKENIZER} names a file elsewhere ({key}: {value[:80]}); it is not read.")
+    for key in ("attn_implementation", "_attn_implementation"):
+        if "/" in str(config.get(key, "")):  # transformers would fetch such a kernel from the hub and run it
+            raise ModelError(f"{refuse} {_CONFIG} asks for a kernel from elsewhere ({config[key]!s:.80}).")
+    if not trust_remote_code:
+        _check_counts(refuse, config, len(list(tensors(refuse, folder))))
+
+
+def check_size(refuse: str, folder: Path, config: Any) -> None:
+    """Refuse a configuration that describes a much larger model than the weights beside it could fill.
+
+    Raises:
+        ModelError: it does; nothing has been allocated.
+    """
+    held = sum(prod(shape) for _, shape in tensors(refuse, folder))
+    with torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    told = sum(one.numel() for one in (*empty.parameters(), *empty.buffers()))
+    if told > _MOST_TIMES * held + _ROOM:
+        raise ModelError(f"{refuse} {_CONFIG} describes {told:,} weights, its files hold {held:,}; nothing is opened.")
+
+
+def tensors(refuse: str, folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Name and shape of every tensor in the directory's safetensors, from their headers.
+
+    Raises:
+        ModelError: there are none, they cannot be read, or an index names a file elsewhere.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    listed = _read(refuse, folder / _INDEX, needed=False).get("weight_map", {})
+    for file in set(listed.values()) if isinstance(listed, dict) else {None}:
+        if not isinstance(file, str) or Path(file).name != file:
+            raise ModelError(f"{refuse} {_INDEX} names a file elsewhere ({file!s:.80}); it is not read.")
+    if not files:
+        pickled = next((one.name for pattern in ("*.bin", "*.pt", "*.pth") for one in folder.glob(pattern)), None)
+        what = f"its weights are pickled ({pickled}), and a pickle can run code" if pickled else "it has no weights"
+        raise ModelError(f"{refuse} {what}; expected safetensors, as model.save_pretrained writes them.")
+    for one in files:
+        try:
+            with safe_open(one, framework="pt") as opened:
+                for name in opened.keys():  # noqa: SIM118 - not a mapping
+                    yield name, tuple(opened.get_slice(name).get_shape())
+        except (SafetensorError, OSError, ValueError) as error:
+            raise ModelError(f"{refuse} {one.name} cannot be read ({error!s:.120}).") from error
+
+
+def _check_files(refuse: str, folder: Path) -> None:
+    """Plain files and directories only; links only to where the same model's files lie, as in the hub's cache."""
+    real = folder.resolve()
+    home = real.parent.parent if real.parent.name == "snapshots" else real
+    seen = 0
+    for path, directories, names in os.walk(folder):
+        for name in (*directories, *names):
+            one = Path(path, name)
+            seen += 1
+            try:
+                kind, inside = one.stat().st_mode, one.resolve().is_relative_to(home)
+            except (OSError, RuntimeError):
+                raise ModelError(f"{refuse} {one.name} cannot be read; nothing is opened.") from None
+            if not inside:
+                raise ModelError(f"{refuse} {one.name} is a link out of the directory; nothing is opened.")
+            if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+                raise ModelError(f"{refuse} {one.name} is neither a file nor a directory; nothing is opened.")
+            if seen > _MOST_FILES:
+                raise ModelError(f"{refuse} more than {_MOST_FILES:,} files; expected the directory of one model.")
+
+
+def _read(refuse: str, path: Path, needed: bool = True) -> Mapping[str, Any]:
+    if not needed and not path.exists():
+        return {}
+    try:
+        if path.stat().st_size > _MOST_JSON_BYTES:
+            raise ModelError(f"{refuse} {path.name} is larger than {_MOST_JSON_BYTES:,} bytes; nothing is opened.")
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"{refuse} {path.name} cannot be read ({error!s:.120}).") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{refuse} {path.name} cannot be read (expected an object).")
+    return found
+
+
+def _check_counts(refuse: str, config: Mapping[str, Any], held: int) -> None:
+    """Counts of modules are loops, in libraries too, before anything is allocated."""
+    waiting: list[tuple[str, Any]] = list(config.items())
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.items()
+        elif isinstance(value, list):
+            waiting += ((key, one) for one in value if isinstance(one, dict | list))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            most = max(held, 4_096) if _COUNTED.search(key) else _LARGEST
+            if not -most <= value <= most:
+                raise ModelError(f"{refuse} {_CONFIG} says {key} {value:g}; at most {most:,} are possible here.")
