@@ -10,7 +10,7 @@ ARGS ?=
 PYTHON ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format bench faults paper page page-check browser screenshots clean
+.PHONY: help install run test lint format bench faults fuzz paper page page-check browser screenshots clean
 
 # The page's own tools come with Node.js 20.19 or newer: the machine's, or else the one that PyPI carries.
 NPM := $(shell node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' \
@@ -77,6 +77,10 @@ bench: $(VENV)/.installed  ## measure every figure that this project claims; exi
 # Restartable, in output/faults. Its table goes where docs/reliability.md quotes it from.
 faults: $(VENV)/.installed  ## kill runs at 200 random moments (SIGKILL), resume each, compare; ARGS="--kills 20" for fewer
 	$(BIN)/python -m tests.faults.campaign --csv benchmarks/results/kill_campaign.csv $(ARGS)
+
+# Seeded, with a count as it goes; ARGS="--inputs 5000 --target records --round 40" for a part of it.
+fuzz: $(VENV)/.installed  ## mutated records, models, requests and documents: results or our errors, nothing else
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz.campaign $(ARGS)
 
 # Restartable: the same command goes on. About six hours on two cores; ARGS=--dry_run says how long it takes here.
 paper: $(VENV)/.installed  ## measure the public table of strategies again, with its figures, into output/paper

@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.fuzz import records, requests, small
+from tests.fuzz import models, records, requests, small
 
 
 @dataclass(frozen=True)
@@ -28,5 +28,7 @@ TARGETS: Mapping[str, Target] = {
         2,
     ),
     "arrays": Target((small.DTYPES, small.SHAPES, small.CODECS, small.DATA), small.one_array, 4),
+    "models": Target((models.CHANGES, st.booleans()), models.one_model),
+    "configurations": Target((models.OPTIONS,), models.one_configuration, 4),
     "documents": Target((small.PACKED,), small.one_document, 4),
 }

@@ -66,6 +66,8 @@ def stretches(
         ((steps, layouts, data),) = query(sql, (start, min(start + chunk - 1, high)))
         start += chunk
         if steps is None:  # numbers have no gaps; in a record of somebody else's making one may be for ever
+            if start > high:
+                return
             start = next((row[0] for row in query(_NEXT, (start, high))), high + 1)
             continue
         at_step, layout = _numbers(steps), _numbers(layouts)

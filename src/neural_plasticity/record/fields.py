@@ -43,10 +43,11 @@ def fits(hint: Any) -> Fits:
 
 
 def _collection(origin: Any, parts: tuple[Any, ...]) -> Fits:
+    if origin is tuple and parts[-1] is not Ellipsis:
+        return lambda value: isinstance(value, tuple) and all(type(one) is int for one in value) and is_grid(value)
     if origin is tuple:
-        each = fits(parts[0])  # all of ours hold values of one type
-        size = None if parts[-1] is Ellipsis else len(parts)
-        return lambda value: isinstance(value, tuple) and size in (None, len(value)) and all(each(one) for one in value)
+        each = fits(parts[0])
+        return lambda value: isinstance(value, tuple) and all(each(one) for one in value)
     if origin is not None and issubclass(origin, Mapping):
         nested = typing.get_origin(parts[1])  # results: a user's own evaluation may say anything of a model
         each = fits(Any if isinstance(nested, type) and issubclass(nested, Mapping) else parts[1])

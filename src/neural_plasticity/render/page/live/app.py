@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from urllib.parse import quote
 
 from starlette.applications import Starlette
@@ -179,7 +180,15 @@ async def _stream(request: Request, watched: Watched) -> Response:
     if request.method == "HEAD":  # its body would never end, nor be sent
         return Response(media_type=_STREAM)
     messages = watched.follower.stream(after)
-    return StreamingResponse(messages, headers={"X-Accel-Buffering": "no"}, media_type=_STREAM)
+    first = await anext(messages)  # a damaged record is said with a status, which comes before the body
+
+    async def told() -> AsyncIterator[bytes]:
+        yield first
+        async with aclosing(messages):
+            async for message in messages:
+                yield message
+
+    return StreamingResponse(told(), headers={"X-Accel-Buffering": "no"}, media_type=_STREAM)
 
 
 async def _export(_request: Request, watched: Watched) -> Response:

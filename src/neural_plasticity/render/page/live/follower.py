@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -187,7 +187,7 @@ class Follower:
         # From here on nothing is awaited, so that no event comes between this update and the next one published.
         return self._tell(after, [*map(seen, older), *(one for one in self._recent if one.seq > through)])
 
-    async def stream(self, after: int) -> AsyncIterator[bytes]:
+    async def stream(self, after: int) -> AsyncGenerator[bytes, None]:
         """Server-sent events from number ``after`` on, until the reader leaves or the server ends.
 
         Raises:

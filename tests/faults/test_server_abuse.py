@@ -1,0 +1,166 @@
+"""The live server under abuse: many viewers, slow ones, aborted connections, and an hour of events in seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import psutil
+import pytest
+
+from neural_plasticity.events import RunStarted, StepMetrics
+from neural_plasticity.record import RecordWriter
+from neural_plasticity.render.page.live.patience import PART_BYTES, Patience
+from neural_plasticity.render.page.live.process import ServerProcess
+
+VIEWERS, ABORTED, BURSTS, EVENTS = 200, 1_500, 12, 300  # events of an hour: 3,600, one each second
+MEMORY = 60_000_000  # bytes that the server may grow by, all of it together
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="file descriptors and resets as POSIX has them")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[RecordWriter, int, psutil.Process]]:
+    """A run that is written to, the port of a server of its own process, and that process."""
+    addresses: list[str] = []
+    with RecordWriter.create(tmp_path / "run") as writer:
+        writer.append(RunStarted(name="x", shape=(2, 2), config={}))
+        with ServerProcess(tmp_path / "run", addresses.append, pytest.fail) as process:
+            for _ in range(1_200):
+                if addresses:
+                    break
+                time.sleep(0.05)
+            assert addresses, "the server did not start"
+            yield writer, int(addresses[0].rsplit(":", 1)[1].strip("/")), psutil.Process(process._process.pid)
+
+
+def request(port: int, path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
+
+
+def answered(port: int) -> dict[str, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    with contextlib.closing(connection):
+        connection.request("GET", "/api/runs/updates?after=0")
+        return dict(json.loads(connection.getresponse().read()))
+
+
+def test_viewers_slow_readers_and_those_who_leave_cost_no_memory(
+    server: tuple[RecordWriter, int, psutil.Process],
+) -> None:
+    writer, port, process = server
+    for path in ("/", "/api/runs/document", "/api/runs/export"):  # what a server loads at first use
+        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=120) as answer:
+            answer.read()
+    before = process.memory_info().rss
+    seen = asyncio.run(_watched_by_many(writer, port))
+    assert len(seen) == VIEWERS
+    assert set(seen) == {writer.last_seq}, "a viewer has not been told the last event"
+    assert answered(port)["seq"] == writer.last_seq
+    assert process.memory_info().rss - before < MEMORY
+    end = time.monotonic() + 20
+    while (connections := process.num_fds()) > 60 and time.monotonic() < end:
+        time.sleep(0.1)
+    assert connections <= 60, "connections of those who left are still open"
+
+
+async def _watched_by_many(writer: RecordWriter, port: int) -> list[int]:
+    """The last event that each viewer was told, while an hour's events come, slow readers hang on and others abort."""
+    streams = [await asyncio.open_connection("127.0.0.1", port) for _ in range(VIEWERS)]
+    for _, sending in streams:
+        sending.write(request(port, "/api/runs/stream?after=0"))
+    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(10)]
+    for one in slow:
+        one.sendall(request(port, "/api/runs/export"))  # and never reads
+    last = asyncio.get_running_loop().create_future()
+    viewers = [asyncio.create_task(_told(reading, last)) for reading, _ in streams]
+    for burst in range(BURSTS):
+        steps = range(burst * EVENTS, (burst + 1) * EVENTS)
+        writer.append_many(StepMetrics(step=step, metrics={"loss": 1.0 / (step + 1)}) for step in steps)
+        await asyncio.to_thread(_abort, port, ABORTED // BURSTS)
+    last.set_result(writer.last_seq)
+    writer.append(StepMetrics(step=BURSTS * EVENTS, metrics={"loss": 0.0}))
+    found = await asyncio.wait_for(asyncio.gather(*viewers), 120)
+    for _, sending in streams:
+        sending.close()
+    for one in slow:
+        one.close()
+    return found
+
+
+async def _told(reading: asyncio.StreamReader, last: asyncio.Future[int]) -> int:
+    while True:
+        line = await reading.readline()
+        if not line:
+            return -1
+        if line.startswith(b"id: ") and last.done() and int(line[4:]) > last.result():
+            return int(line[4:])
+
+
+def _abort(port: int, count: int) -> None:
+    """So many who ask and reset the connection before the answer."""
+    for number in range(count):
+        with socket.create_connection(("127.0.0.1", port)) as one:
+            one.sendall(request(port, ("/", "/api/runs/stream", "/api/runs/document")[number % 3])[: 20 + number % 80])
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+SCOPE = {"type": "http", "method": "GET", "path": "/", "headers": []}
+
+
+async def _nothing() -> Any:
+    await asyncio.sleep(60)
+
+
+def test_a_large_answer_goes_out_in_parts_and_nobody_is_waited_for_without_end() -> None:
+    body = bytes(range(256)) * 1_000
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    async def ask(seconds: float) -> list[dict[str, Any]]:
+        parts: list[dict[str, Any]] = []
+
+        async def send(message: Any) -> None:
+            if len(parts) > 1:
+                await asyncio.sleep(seconds)
+            parts.append(message)
+
+        patience = Patience(app, seconds=0.2)
+        await patience(SCOPE, _nothing, send)
+        assert patience.answering == 0
+        return parts[1:]
+
+    whole = asyncio.run(ask(0.0))
+    assert b"".join(part["body"] for part in whole) == body
+    assert [part.get("more_body", False) for part in whole] == [True, True, True, False]
+    assert max(len(part["body"]) for part in whole) == PART_BYTES
+    assert len(asyncio.run(ask(5.0))) == 1, "a reader that takes no more was waited for"
+
+
+def test_too_many_at_once_are_told_so() -> None:
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+        raise AssertionError("not reached")
+
+    async def ask() -> list[Any]:
+        said: list[Any] = []
+
+        async def send(message: Any) -> None:
+            said.append(message)
+
+        await Patience(app, most=0)(SCOPE, _nothing, send)
+        return said
+
+    start, body = asyncio.run(ask())
+    assert start["status"] == 503
+    assert "try again" in json.loads(body["body"])["error"]
