@@ -211,9 +211,10 @@ class Follower:
             try:
                 await self.refresh()
             except Exception as error:  # whatever it is: a stream that goes on without news would be a lie
-                _log.warning("%s: %s", type(error).__name__, error, exc_info=not isinstance(error, RecordError))
-                self.close()
-                return
+                if not self.replaced():  # else what was read was half the old file and half the new one
+                    _log.warning("%s: %s", type(error).__name__, error, exc_info=not isinstance(error, RecordError))
+                    self.close()
+                    return
             if self.replaced():
                 self._publish(reset(Place(), 0, time.time()))
                 self.close()
