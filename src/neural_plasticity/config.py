@@ -357,7 +357,7 @@ def from_json(values: Mapping[str, Any]) -> RunConfig:
     types = get_type_hints(RunConfig)
     for name, value in values.items():
         if not _is_one(value, types[name]):
-            raise ConfigError(f"the record's configuration has {name} {value!s:.60}, which it cannot be.")
+            raise ConfigError(f"the record's configuration has {name} {value!r:.60}, which it cannot be.")
     kept = dict(values)
     if kept.get("output_dir") is not None:
         kept["output_dir"] = Path(kept["output_dir"])
