@@ -63,6 +63,8 @@ def check_size(refuse: str, folder: Path, config: Any) -> None:
         ModelError: it does; nothing has been allocated.
     """
     held = sum(prod(shape) for _, shape in tensors(refuse, folder))
+    if not held:
+        raise ModelError(f"{refuse} it has no weights; expected safetensors, as model.save_pretrained writes them.")
     with torch.device("meta"):
         empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     told = sum(one.numel() for one in (*empty.parameters(), *empty.buffers()))
@@ -74,17 +76,19 @@ def tensors(refuse: str, folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Name and shape of every tensor in the directory's safetensors, from their headers.
 
     Raises:
-        ModelError: there are none, they cannot be read, or an index names a file elsewhere.
+        ModelError: they cannot be read, they are pickled, or an index names a file elsewhere.
     """
     files = sorted(folder.glob("*.safetensors"))
     listed = _read(refuse, folder / _INDEX, needed=False).get("weight_map", {})
     for file in set(listed.values()) if isinstance(listed, dict) else {None}:
         if not isinstance(file, str) or Path(file).name != file:
             raise ModelError(f"{refuse} {_INDEX} names a file elsewhere ({file!s:.80}); it is not read.")
-    if not files:
-        pickled = next((one.name for pattern in ("*.bin", "*.pt", "*.pth") for one in folder.glob(pattern)), None)
-        what = f"its weights are pickled ({pickled}), and a pickle can run code" if pickled else "it has no weights"
-        raise ModelError(f"{refuse} {what}; expected safetensors, as model.save_pretrained writes them.")
+    pickled = next((one.name for pattern in ("*.bin", "*.pt", "*.pth") for one in folder.glob(pattern)), None)
+    if not files and pickled:
+        raise ModelError(
+            f"{refuse} its weights are pickled ({pickled}), and a pickle can run code; expected safetensors, as "
+            "model.save_pretrained writes them."
+        )
     for one in files:
         try:
             with safe_open(one, framework="pt") as opened:
@@ -143,4 +147,4 @@ def _check_counts(refuse: str, config: Mapping[str, Any], held: int) -> None:
         elif isinstance(value, int | float) and not isinstance(value, bool):
             most = max(held, 4_096) if _COUNTED.search(key) else _LARGEST
             if not -most <= value <= most:
-                raise ModelError(f"{refuse} {_CONFIG} says {key} {value:g}; at most {most:,} are possible here.")
+                raise ModelError(f"{refuse} {_CONFIG} says {key} {value!s:.40}; at most {most:,} are possible here.")

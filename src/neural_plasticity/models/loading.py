@@ -43,16 +43,15 @@ def load_model(
     source, local = _source(name)
     unknown = local and name != BUILTIN
     if unknown:
-        try:
+        with _instead():
             inspect(f"--model_name {name}: cannot be opened:", Path(source), trust_remote_code)
-        except ModelError as error:
-            raise ModelError(f"{str(error).rstrip('.')}; {_INSTEAD}.") from error
     how: dict[str, Any] = {"local_files_only": local, "trust_remote_code": trust_remote_code}
     with _quiet(), opening(f"--model_name {name}: cannot be opened", f"; {_INSTEAD}."):
         config = AutoConfig.from_pretrained(source, **how)
         _check_kind(name, config)
         if unknown and not trust_remote_code:
-            check_size(f"--model_name {name}: cannot be opened:", Path(source), config)
+            with _instead():
+                check_size(f"--model_name {name}: cannot be opened:", Path(source), config)
         tokenizer = AutoTokenizer.from_pretrained(source, **how)
         model, found = AutoModelForCausalLM.from_pretrained(
             source, dtype=dtype or torch.float32, output_loading_info=True, use_safetensors=True, **how
@@ -64,13 +63,23 @@ def load_model(
         layer_layouts(model)
     except UnsupportedModelError as error:
         raise UnsupportedModelError(f"--model_name {name}: {error}") from error
-    _check_tokens(name, tokenizer, model)
-    _check_causal(name, model)
+    with opening(f"--model_name {name}: cannot be used", f"; {_INSTEAD}."):  # the first call shows what no check does
+        _check_tokens(name, tokenizer, model)
+        _check_causal(name, model)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if getattr(model, "loss_type", "") is None:  # GPT-2's class says nothing: transformers would warn, and do this
         model.loss_type = "ForCausalLM"
     return model.to(device).eval(), tokenizer
+
+
+@contextmanager
+def _instead() -> Iterator[None]:
+    """What else could be given, behind what is wrong."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{str(error).rstrip('.')}; {_INSTEAD}.") from error
 
 
 @contextmanager
