@@ -78,7 +78,7 @@ SCHEMA = (
     " zeroblob(8) AS data FROM n"),
     "ALTER TABLE recorded RENAME TO kept; CREATE VIEW recorded AS SELECT * FROM kept, kept AS k",
     "ALTER TABLE recorded ADD COLUMN extra INTEGER",
-    "ALTER TABLE recorded ADD COLUMN made TEXT AS (printf('%.*c', 1000000000, 'x'))",
+    "ALTER TABLE recorded ADD COLUMN made TEXT AS (printf('%.*c', 1000, 'x'))",
     "DROP TABLE attempts", "DROP TABLE blobs", "DELETE FROM attempts", "DELETE FROM layouts", "DELETE FROM recorded",
     "DROP INDEX events_by_kind", "CREATE TABLE theirs (x)", "PRAGMA application_id=1", "PRAGMA user_version=7",
     "CREATE INDEX theirs ON recorded (abs(step))", "CREATE VIEW theirs AS SELECT load_extension('x')",
