@@ -20,6 +20,7 @@ import torch
 from neural_plasticity.cli import main
 from neural_plasticity.errors import ModelError, RecordError
 from neural_plasticity.events import AttentionMaps, Evaluation, HeadScores, LogLine, RunStarted, StepMetrics
+from neural_plasticity.models.inspection import inspect
 from neural_plasticity.models.loading import load_model
 from neural_plasticity.models.saving import load_pruned
 from neural_plasticity.record import RecordWriter, UnknownEvent, open_run
@@ -224,6 +225,9 @@ MODELS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a terabyte of embeddings": (
         lambda model: change(model, "config.json", n_embd=2**16, vocab_size=2**22), "describes",
     ),
+    "an adapter": (
+        lambda model: (model / "adapter_config.json").write_text('{"r": 100000000}') and None, "an adapter",
+    ),
     "nested without end": (lambda model: (model / "config.json").write_text("[" * 100_000) and None, "cannot be"),
 }  # fmt: skip
 
@@ -238,6 +242,13 @@ def test_a_hostile_model_directory_is_refused_before_anything_is_opened(
     with pytest.raises(ModelError, match=says) as caught:
         load_model(str(model))
     assert "\n" not in str(caught.value)
+
+
+def test_sizes_and_bases_of_honest_configurations_are_no_counts(model: Path) -> None:
+    # Qwen2-57B-A14B, LFM2 and a Llama of four million tokens say so.
+    honest = {"shared_expert_intermediate_size": 20_480, "block_ff_dim": 12_288, "rope_theta": 4.59e10}
+    change(model, "config.json", **honest)
+    inspect("refused:", model)
 
 
 def test_a_compact_model_names_a_class_of_models(model: Path) -> None:

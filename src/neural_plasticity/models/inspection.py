@@ -22,9 +22,10 @@ from transformers import AutoModelForCausalLM
 from neural_plasticity.errors import ModelError
 
 _CONFIG, _TOKENIZER, _INDEX = "config.json", "tokenizer_config.json", "model.safetensors.index.json"
+_ADAPTER = "adapter_config.json"
 _MOST_JSON_BYTES = 64_000_000
 _MOST_FILES = 10_000
-_COUNTED = re.compile(r"layer|expert|block|_heads?$|^n_head$")  # what a model has so many modules of
+_COUNTED = re.compile(r"(layer|expert|block)(?!.*_(size|dim)$)|_heads?$|^n_head$")  # what it has so many modules of
 _LARGEST = 2**31  # of any other whole number in a configuration: a size, a token, a number of positions
 # A compact model's configuration tells the size before pruning; ties and buffers are not in the file at all.
 _MOST_TIMES, _ROOM = 8, 50_000_000  # weights
@@ -38,6 +39,8 @@ def inspect(refuse: str, folder: Path, trust_remote_code: bool = False) -> None:
     """
     _check_files(refuse, folder)
     config = _read(refuse, folder / _CONFIG)
+    if (folder / _ADAPTER).exists():  # peft would build what it describes, of any size
+        raise ModelError(f"{refuse} {_ADAPTER} describes an adapter; merge it into the weights first.")
     told = (_CONFIG, config), (_TOKENIZER, _read(refuse, folder / _TOKENIZER, needed=False))
     for file, values in told:
         if "auto_map" in values and not trust_remote_code:
@@ -145,6 +148,9 @@ def _check_counts(refuse: str, config: Mapping[str, Any], held: int) -> None:
         elif isinstance(value, list):
             waiting += ((key, one) for one in value if isinstance(one, dict | list))
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            most = max(held, 4_096) if _COUNTED.search(key) else _LARGEST
+            counted = _COUNTED.search(key)
+            if isinstance(value, float) and not counted:
+                continue  # no size: a base of rotary embeddings may be 4.6e10
+            most = max(held, 4_096) if counted else _LARGEST
             if not -most <= value <= most:
                 raise ModelError(f"{refuse} {_CONFIG} says {key} {value!s:.40}; at most {most:,} are possible here.")
