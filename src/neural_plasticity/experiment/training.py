@@ -137,7 +137,7 @@ class Trainee:
                     loss = self.runner(input_ids=part, labels=part, **self._without_cache).loss
                 (loss / self.parts).backward()
             losses.append(loss.detach())
-        mean = self.devices.summed(torch.stack(losses).double().mean().cpu()) / self.devices.size
+        mean = self.devices.summed(torch.stack(losses).cpu().double().mean()) / self.devices.size
         value = float(mean)
         if not math.isfinite(value):
             self.optimizer.zero_grad(set_to_none=True)
@@ -201,8 +201,8 @@ def sequence_losses(model: nn.Module, batch: Tensor, devices: Devices = ALONE) -
     with devices.autocast():
         logits = model(input_ids=part).logits[:, :-1]
     losses = functional.cross_entropy(logits.flatten(0, 1).float(), part[:, 1:].flatten(), reduction="none")
-    means = losses.view(len(part), -1).mean(dim=1).double()
-    return devices.joined(means, len(batch)).cpu().numpy()
+    means = losses.view(len(part), -1).mean(dim=1)
+    return devices.joined(means, len(batch)).cpu().double().numpy()  # in this order: Apple's GPUs have no float64
 
 
 def held_out_losses(
