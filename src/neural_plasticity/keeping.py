@@ -114,9 +114,11 @@ def to_an_end(events: Iterable[Event], keeper: Keeper, interrupts: Interrupts, r
             last = event
             yield event
             stopping = asked_to_stop(devices, interrupts, event)
-            if failed := keeper.after(event, stopping):
+            failed = keeper.after(event, stopping)
+            rests = keeper.rests  # before a line about the failure is on record behind it
+            if failed:
                 yield failed
-            if stopping and devices.agreed(keeper.rests):
+            if stopping and devices.agreed(rests):
                 yield stopped(last, run_dir)
                 return
     except TrainingError as error:

@@ -114,6 +114,9 @@ def start_run(config: RunConfig, run_dir: Path, player: Player | None = None) ->
             page.close()
             record.discard()
             raise
+        from neural_plasticity.experiment import checkpoints
+
+        checkpoints.set_aside(run_dir / CHECKPOINTS, None)  # of a run whose record is gone
         return _play(experiment, record, console, page, run_dir, 0, player)
 
 
@@ -134,7 +137,11 @@ def resume_run(run_dir: Path, asked: RunConfig) -> int:
             )
         if run.summary().state == "finished":
             raise RecordError(f"--resume {run_dir}: this run has finished; start a new one in another directory.")
-        config = _resumed(from_json(run.config), asked)
+        # Of any attempt: the latest one may have been ended before it said anything.
+        said = [event.config for event in run.events(RunStarted, "all") if isinstance(event, RunStarted)]
+        if not said or not said[-1]:
+            raise RecordError(f"--resume {run_dir}: its record does not say how this run was started; start a new one.")
+        config = _resumed(from_json(said[-1]), asked)
     return go_on(config, run_dir)
 
 
@@ -153,7 +160,7 @@ def go_on(config: RunConfig, run_dir: Path, player: Player | None = None, origin
     source = origin or run_dir
     with open_run(source) as run:
         # The first one: a later attempt says how large the model was when it went on, new heads included.
-        before = next((event for event in run.events(RunStarted) if isinstance(event, RunStarted)), None)
+        before = next((event for event in run.events(RunStarted, "all") if isinstance(event, RunStarted)), None)
         recorded = run.last_seq
     with ExitStack() as stack:
         lock = None
@@ -261,10 +268,14 @@ def _play(
             for event in fan_out(events, record, sinks):
                 last = event
         except KeyboardInterrupt:  # the second one: no figures, no page
-            if not isinstance(last, RunEnded):
-                last = stopped(last, run_dir)
-                record.append(last)
-                console.handle(LogLine(message=last.reason))  # below its summary: it has closed already
+            with open_run(run_dir) as run:  # its end may be there, and no figure drawn yet
+                ends = list(run.events(RunEnded, record.attempt))
+            if ends:
+                last = ends[0]
+            else:
+                end = last = stopped(last, run_dir)
+                record.append(end)
+                console.handle(LogLine(message=end.reason))  # below its summary: it has closed already
     ending = last if isinstance(last, RunEnded) else None
     if ending is not None and ending.state == "finished":
         x.devices.close()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +237,98 @@ def test_a_clock_that_goes_back_breaks_no_view(fall: float, tmp_path: Path, monk
         assert all(span.seconds >= 0 for span in run.phases())
         shown = read_page(write_page(run, tmp_path / "page.html"))
         assert np.isfinite(shown["curves"]["clock"]["seconds"]).all()
+
+
+class At:
+    """Does something when an event comes that is wanted."""
+
+    def __init__(self, wanted: Callable[[ev.Event], bool], do: Callable[[], object]) -> None:
+        self.wanted, self.do = wanted, do
+
+    def handle(self, event: ev.Event) -> None:
+        if self.wanted(event):
+            self.do()
+
+    def close(self) -> None:
+        pass
+
+
+def _interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def _no_room(*_: object) -> Path:
+    raise OSError(28, "No space left on device")
+
+
+def _is_step(number: int) -> Callable[[ev.Event], bool]:
+    return lambda event: isinstance(event, ev.StepMetrics) and event.phase_step == number
+
+
+def test_a_run_that_can_write_no_checkpoint_stops_all_the_same_when_asked(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neural_plasticity.session._sinks", lambda *_: [At(_is_step(2), _interrupt)])
+    monkeypatch.setattr("neural_plasticity.experiment.checkpoints.save", _no_room)
+    assert start_run(tiny_config(inputs), tmp_path / "run") == 130
+    with open_run(tmp_path / "run") as run:
+        assert next(run.events(ev.RunEnded)).phase_step == 2
+        assert sum(line.level == "error" for line in run.log()) == 1
+
+
+def test_an_attempt_that_ends_before_it_says_anything_leaves_the_run_what_it_was(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twice() -> None:
+        _interrupt()
+        _interrupt()
+
+    with monkeypatch.context() as patched:
+        patched.setattr("neural_plasticity.session._sinks", lambda *_: [At(_is_step(1), twice)])
+        assert start_run(tiny_config(inputs, checkpoint_every=0), tmp_path / "run") == 130
+    RecordWriter.reopen(tmp_path / "run", after_seq=0).close()  # a second attempt, ended while it opened
+    opened: list[RunConfig] = []
+
+    def noted(config: RunConfig, _: Path) -> int:
+        opened.append(config)
+        return 0
+
+    monkeypatch.setattr("neural_plasticity.session.go_on", noted)
+    assert resume_run(tmp_path / "run", RunConfig()) == 0
+    assert as_json(opened[0]) == as_json(tiny_config(inputs, checkpoint_every=0))
+
+
+def test_a_record_that_does_not_say_how_it_began_is_not_gone_on_with_as_another_run(tmp_path: Path) -> None:
+    with RecordWriter.create(tmp_path / "run") as record:
+        record.append(ev.StepMetrics(metrics={"loss": 1.0}))
+    with pytest.raises(RecordError, match="does not say how this run was started"):
+        resume_run(tmp_path / "run", RunConfig())
+
+
+def test_a_run_that_has_finished_stays_so_when_it_is_interrupted_at_its_figures(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def player(*_: object) -> Iterator[ev.Event]:
+        yield ev.RunEnded(state="finished")
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    at_its_end = At(lambda event: isinstance(event, ev.RunEnded), interrupted)
+    monkeypatch.setattr("neural_plasticity.session._sinks", lambda *_: [at_its_end])
+    assert start_run(tiny_config(inputs), tmp_path / "run", player) == 0
+    with open_run(tmp_path / "run") as run:
+        assert [one.state for one in run.events(ev.RunEnded) if isinstance(one, ev.RunEnded)] == ["finished"]
+
+
+def test_checkpoints_of_a_run_whose_record_is_gone_do_not_stand_in_the_way(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "run" / "checkpoints"
+    directory.mkdir(parents=True)
+    for number in (5000, 5001):
+        (directory / f"event-{number:010d}.safetensors").write_bytes(b"of another run")
+    monkeypatch.setattr("neural_plasticity.session._sinks", lambda *_: [At(_is_step(2), _interrupt)])
+    assert start_run(tiny_config(inputs), tmp_path / "run") == 130
+    assert len(list(directory.glob("event-*.safetensors"))) == 1
+    assert len(list(directory.glob("event-*.unusable"))) == 2

@@ -123,9 +123,12 @@ def restore(x: Experiment, directory: Path, last_seq: int | None = None) -> Rest
     return None
 
 
-def set_aside(directory: Path, restored: Restored) -> None:
-    """Rename the checkpoints that were passed over: the run's next ones count from the one that it goes on from."""
-    for path in takewhile(lambda one: one != restored.path, found(directory)):
+def set_aside(directory: Path, restored: Restored | None) -> None:
+    """Rename the checkpoints that were passed over: the run's next ones count from the one that it goes on from.
+
+    None: all of them; the run is new, and older numbers would let its own checkpoints go at once.
+    """
+    for path in takewhile(lambda one: restored is None or one != restored.path, found(directory)):
         with contextlib.suppress(OSError):  # a directory that cannot be written will be said soon enough
             path.rename(path.with_name(f"{path.name}.unusable"))
 
