@@ -4,7 +4,7 @@
 
 VENV ?= .venv
 BIN := $(VENV)/bin
-EXTRAS := models,pandas,serve,notebook,wandb,trackers,ray,test,bench,lint
+EXTRAS := models,lora,pandas,serve,notebook,wandb,trackers,ray,test,bench,lint
 ARGS ?=
 # Another Python: make PYTHON=/path/to/python3.12 install
 PYTHON ?=

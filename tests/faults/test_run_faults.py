@@ -160,7 +160,9 @@ def test_no_memory_says_which_flag_to_lower(inputs: Path, tmp_path: Path, capfd:
 HIDE_TMP = """set -e
 mount -t tmpfs none /run
 cp -r $INPUTS /run/inputs
-for place in /tmp /var/tmp /usr/tmp /dev/shm; do test -d $place && mount -t tmpfs -o ro none $place; done
+for place in /tmp /var/tmp /usr/tmp /dev/shm; do
+  test -d $place && mount --bind $place $place && mount -o remount,bind,ro $place
+done
 cd $START
 exec "$@"
 """

@@ -10,9 +10,10 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.request import urlopen
 
 import psutil
@@ -23,6 +24,7 @@ from neural_plasticity.record import RecordWriter
 from neural_plasticity.render.page.live.patience import PART_BYTES, Patience
 from neural_plasticity.render.page.live.process import ServerProcess
 
+T = TypeVar("T")
 VIEWERS, ABORTED, BURSTS, EVENTS = 200, 1_500, 12, 300  # events of an hour: 3,600, one each second
 MEMORY = 60_000_000  # bytes that the server may grow by, all of it together
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="file descriptors and resets as POSIX has them")
@@ -41,6 +43,12 @@ def server(tmp_path: Path) -> Iterator[tuple[RecordWriter, int, psutil.Process]]
                 time.sleep(0.05)
             assert addresses, "the server did not start"
             yield writer, int(addresses[0].rsplit(":", 1)[1].strip("/")), psutil.Process(process._process.pid)
+
+
+def played(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What it returns, in a thread of its own: the browser of other tests may have a loop going in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
 
 
 def request(port: int, path: str) -> bytes:
@@ -62,7 +70,7 @@ def test_viewers_slow_readers_and_those_who_leave_cost_no_memory(
         with urlopen(f"http://127.0.0.1:{port}{path}", timeout=120) as answer:
             answer.read()
     before = process.memory_info().rss
-    seen = asyncio.run(_watched_by_many(writer, port))
+    seen = played(_watched_by_many(writer, port))
     assert len(seen) == VIEWERS
     assert set(seen) == {writer.last_seq}, "a viewer has not been told the last event"
     assert answered(port)["seq"] == writer.last_seq
@@ -141,11 +149,11 @@ def test_a_large_answer_goes_out_in_parts_and_nobody_is_waited_for_without_end()
         assert patience.answering == 0
         return parts[1:]
 
-    whole = asyncio.run(ask(0.0))
+    whole = played(ask(0.0))
     assert b"".join(part["body"] for part in whole) == body
     assert [part.get("more_body", False) for part in whole] == [True, True, True, False]
     assert max(len(part["body"]) for part in whole) == PART_BYTES
-    assert len(asyncio.run(ask(5.0))) == 1, "a reader that takes no more was waited for"
+    assert len(played(ask(5.0))) == 1, "a reader that takes no more was waited for"
 
 
 def test_too_many_at_once_are_told_so() -> None:
@@ -161,6 +169,6 @@ def test_too_many_at_once_are_told_so() -> None:
         await Patience(app, most=0)(SCOPE, _nothing, send)
         return said
 
-    start, body = asyncio.run(ask())
+    start, body = played(ask())
     assert start["status"] == 503
     assert "try again" in json.loads(body["body"])["error"]

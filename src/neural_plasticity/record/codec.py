@@ -26,7 +26,7 @@ import numpy.typing as npt
 from neural_plasticity.errors import RecordError
 from neural_plasticity.events import EVENT_TYPES, Event
 from neural_plasticity.heads import HeadId
-from neural_plasticity.record.fields import Fits, fits
+from neural_plasticity.record.fields import fitting_part
 
 Array = npt.NDArray[Any]
 Put = Callable[[Array], str]  # keeps an array, returns the JSON text that refers to it
@@ -199,16 +199,16 @@ def _restorer(hint: Any) -> Callable[[Any], Any] | None:
     return tuple
 
 
-_Fields = tuple[tuple[str, Callable[[Any], Any] | None, Fits], ...]
+_Fields = tuple[tuple[str, Callable[[Any], Any] | None, Callable[[Any], Any]], ...]
 _FIELDS: dict[Any, _Fields] = {}
 
 
 def _fields(cls: type[Event]) -> _Fields:
-    """Names of the event's own fields, each with its restorer, and with what fits it."""
+    """Names of the event's own fields, each with its restorer, and with what takes the part of a value that fits."""
     if cls not in _FIELDS:
         hints = typing.get_type_hints(cls)
         names = [field.name for field in dataclasses.fields(cls) if field.name not in COORDINATES]
-        _FIELDS[cls] = tuple((name, _restorer(hints[name]), fits(hints[name])) for name in names)
+        _FIELDS[cls] = tuple((name, _restorer(hints[name]), fitting_part(hints[name])) for name in names)
     return _FIELDS[cls]
 
 
@@ -247,9 +247,7 @@ def decode_event(kind: str, version: int, payload: str, coordinates: Mapping[str
         try:
             for name, restorer, fitting in _fields(cls):
                 if name in restored:
-                    restored[name] = restorer(restored[name]) if restorer else restored[name]
-                    if not fitting(restored[name]):
-                        raise TypeError(name)
+                    restored[name] = fitting(restorer(restored[name]) if restorer else restored[name])
             return cls(**coordinates, **restored)
         except TypeError:
             pass  # other fields than ours: shown as unknown rather than half read

@@ -42,6 +42,29 @@ def fits(hint: Any) -> Fits:
     return _collection(origin, parts)
 
 
+def fitting_part(hint: Any) -> Callable[[Any], Any]:
+    """A function that gives a decoded value as far as it is of the declared type: whole where it `fits`; else of a
+    mapping the entries that do, and nothing of what may be missing. A script may record anything: one odd value
+    beside others must not hide those.
+
+    Raises:
+        TypeError: (the function) no part of the value fits.
+    """
+    whole, origin, parts = fits(hint), typing.get_origin(hint), typing.get_args(hint)
+    each = fits(parts[1]) if isinstance(origin, type) and issubclass(origin, Mapping) else None
+
+    def fitting(value: Any) -> Any:
+        if whole(value):
+            return value
+        if each is not None and isinstance(value, dict):
+            return {k: v for k, v in value.items() if isinstance(k, str) and each(v)}
+        if NoneType in parts:
+            return None
+        raise TypeError(f"expected {hint}")
+
+    return fitting
+
+
 def _collection(origin: Any, parts: tuple[Any, ...]) -> Fits:
     if origin is tuple and parts[-1] is not Ellipsis:
         return lambda value: isinstance(value, tuple) and all(type(one) is int for one in value) and is_grid(value)
