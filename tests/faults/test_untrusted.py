@@ -203,10 +203,8 @@ def piped(model: Path) -> None:
 
 CODE = {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}
 MODELS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "code in the model": (lambda model: change(model, "config.json", auto_map=CODE), "--trust_remote_code"),
-    "code in the tokeniser": (
-        lambda model: change(model, "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.T", None]}),
-        "--trust_remote_code",
+    "code in the model": (
+        lambda model: change(model, "config.json", model_type="evil", auto_map=CODE), "--trust_remote_code",
     ),
     "a kernel": (
         lambda model: change(model, "config.json", attn_implementation="evil/kernel"), "kernel from elsewhere",
@@ -242,6 +240,14 @@ def test_a_hostile_model_directory_is_refused_before_anything_is_opened(
     with pytest.raises(ModelError, match=says) as caught:
         load_model(str(model))
     assert "\n" not in str(caught.value)
+
+
+def test_code_beside_a_model_that_transformers_knows_is_left_alone(model: Path) -> None:
+    (model / "evil.py").write_text("raise SystemExit('it ran')")
+    change(model, "config.json", auto_map=CODE)
+    change(model, "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.T", None]})
+    opened, tokenizer = load_model(str(model))
+    assert {type(one).__module__.partition(".")[0] for one in (opened, opened.config, tokenizer)} == {"transformers"}
 
 
 def test_sizes_and_bases_of_honest_configurations_are_no_counts(model: Path) -> None:

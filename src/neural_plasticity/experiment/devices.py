@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 
 import torch
 
@@ -41,8 +42,11 @@ def open_devices(config: RunConfig, environment: Mapping[str, str] = os.environ)
     if cpu and config.device == "cuda":
         raise ConfigError("--device cuda: this machine has no such device; try --device cpu.")
     from accelerate import Accelerator
+    from accelerate.utils import InitProcessGroupKwargs
 
-    accelerator = Accelerator(cpu=cpu, mixed_precision="no")
+    # The others wait while one downloads, evaluates or writes a checkpoint: NCCL's ten minutes would end the run.
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))
+    accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[patience])
     assert (accelerator.process_index, accelerator.num_processes) == (rank, size)
     return Devices(rank, size, accelerator.device, _precision(config, accelerator.device), accelerator)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from neural_plasticity.errors import ModelError
 
@@ -41,9 +41,11 @@ def inspect(refuse: str, folder: Path, trust_remote_code: bool = False) -> None:
     config = _read(refuse, folder / _CONFIG)
     if (folder / _ADAPTER).exists():  # peft would build what it describes, of any size
         raise ModelError(f"{refuse} {_ADAPTER} describes an adapter; merge it into the weights first.")
+    # Many models that transformers has a class for still carry the code from before it had: that class is used then.
+    own = isinstance(config.get("model_type"), str) and config["model_type"] in CONFIG_MAPPING
     told = (_CONFIG, config), (_TOKENIZER, _read(refuse, folder / _TOKENIZER, needed=False))
     for file, values in told:
-        if "auto_map" in values and not trust_remote_code:
+        if "auto_map" in values and not own and not trust_remote_code:
             raise ModelError(
                 f"{refuse} {file} asks for code of its own to be run (auto_map); look at it, then allow it with "
                 "--trust_remote_code."
