@@ -66,7 +66,7 @@ def test_every_program_shown_exists() -> None:
                 assert target in targets
             case ["plasticity", command, *_]:
                 assert command in _help()
-            case ["python", script, *_]:
+            case ["python", script, *_] | ["accelerate", "launch", "--num_processes", _, script, *_]:
                 assert (ROOT / script).is_file()
             case _:
                 pytest.fail(f"the README shows a command that nothing here checks: {shlex.join(words)}")
