@@ -464,11 +464,14 @@ if not child:
         sys.exit(7 if "forked child" in str(error) else 8)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 writer.append(LogLine(message="after"))
+lives, tells = os.pipe()
 sleeper = os.fork()  # a worker that lives on must not keep the lock
 if not sleeper:
     import time
+    os.write(tells, b"1")
     time.sleep(30)
     os._exit(0)
+os.read(lives, 1)  # it lets go of the lock before it does anything else
 writer.close()
 with RecordWriter.reopen(sys.argv[1]) as writer:
     writer.append(LogLine(message="again"))
