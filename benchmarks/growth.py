@@ -150,10 +150,10 @@ def keys(plan: Plan) -> list[Key]:
 def check_plan(plan: Plan, folder: Path) -> None:
     """Arms of another plan do not compare: they have to be moved away first."""
     told = folder / "plan.json"
-    own = {name: value for name, value in asdict(plan).items() if name != "seeds"}
-    if told.exists() and json.loads(told.read_text()) != own:
+    own = json.dumps({name: value for name, value in asdict(plan).items() if name != "seeds"})
+    if told.exists() and told.read_text() != own:
         raise SystemExit(f"{folder} holds arms of another plan; move it away first.")
-    told.write_text(json.dumps(own))
+    told.write_text(own)
 
 
 # --- measuring --------------------------------------------------------------------------------------------------------
