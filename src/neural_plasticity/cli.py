@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -143,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check_launched(command)
         match command:
             case Run():
-                return _run(command)
+                return _run(command, arguments)
             case Sweep():
                 return _sweep(command)
             case Export():
@@ -202,7 +202,7 @@ def _check_launched(command: Command) -> None:
 def parse(arguments: Sequence[str]) -> Command:
     """The command that ``arguments`` ask for; tyro prints help and its own errors, and exits with 0 or 2."""
     # The quick defaults have to be in place before parsing, so that what the user gives beside --quick_test counts.
-    quick = any(argument in ("--quick_test", "--quick-test") for argument in arguments)
+    quick = "quick_test" in _given(arguments)
     defaults = replace(RunConfig.quick(), quick_test=False) if quick else RunConfig()
     run = tyro.conf.subcommand("run", default=Run(defaults))
     return tyro.cli(
@@ -220,6 +220,12 @@ def parse(arguments: Sequence[str]) -> Command:
         use_underscores=True,
         config=_FLAGS,
     )
+
+
+def _given(arguments: Sequence[str]) -> tuple[str, ...]:
+    """The options of a run that ``arguments`` name, whatever their values: the default, too, can be given."""
+    named = {word.removeprefix("--").partition("=")[0].replace("-", "_") for word in arguments if word[:2] == "--"}
+    return tuple(option.name for option in fields(RunConfig) if option.name in named)
 
 
 def _sweep(command: Sweep) -> int:
@@ -253,7 +259,7 @@ def _compare_strategies(command: Run, strategies: tuple[str, ...]) -> int:
     return run_sweep(_options(cells, base, Ways(), flags[0]))
 
 
-def _run(command: Run) -> int:
+def _run(command: Run, arguments: Sequence[str]) -> int:
     from neural_plasticity.session import resume_run, start_run
 
     if command.compare_strategies is not None:
@@ -261,7 +267,7 @@ def _run(command: Run) -> int:
     if command.seeds is not None:
         raise ConfigError(f"--seeds {command.seeds}: expected with --compare_strategies; a single run has one --seed.")
     if command.resume is not None:
-        return resume_run(command.resume, command.config)
+        return resume_run(command.resume, **{name: getattr(command.config, name) for name in _given(arguments)})
     config = command.config.checked()
     return start_run(config, config.output_dir or default_run_dir(datetime.now()))
 

@@ -77,10 +77,13 @@ class Keeper:
         try:
             self._record.sync()
             path = checkpoints.save(self._x, self._directory, checkpoints.Position(self.stages_done, self.last_seq))
-        except OSError as error:
+        # Disks refuse with OSError, memory and the libraries in ways of their own: whatever it is, it is no reason to
+        # lose the run.
+        except Exception as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else _first_line(error)
             return LogLine(
-                message=f"no checkpoint could be written ({error.strerror or error}); the run goes on, but could only "
-                "be resumed from the one before",
+                message=f"no checkpoint could be written ({why}); the run goes on, but could only be resumed from the "
+                "one before",
                 level="error",
                 **self._x.clock.at(),
             )
@@ -104,6 +107,11 @@ class Keeper:
         """
         kept = self.last_seq == self._record.last_seq
         return self._x.training is None or kept or self._x.config.lora_rank is not None
+
+
+def _first_line(error: Exception) -> str:
+    said = str(error).strip().partition("\n")[0][:160]
+    return said if isinstance(error, OSError) and said else f"{type(error).__name__}: {said}"
 
 
 def to_an_end(events: Iterable[Event], keeper: Keeper, interrupts: Interrupts, run_dir: Path) -> Iterator[Event]:

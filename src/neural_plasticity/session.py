@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from neural_plasticity.company import accompany
 from neural_plasticity.config import RunConfig, from_json
@@ -120,16 +120,27 @@ def start_run(config: RunConfig, run_dir: Path, player: Player | None = None) ->
         return _play(experiment, record, console, page, run_dir, 0, player)
 
 
-def resume_run(run_dir: Path, asked: RunConfig) -> int:
+def resume_run(run_dir: Path, **given: Any) -> int:
     """Go on with the run in ``run_dir`` from its newest checkpoint, as a new attempt; returns the exit code.
 
-    Of the options ``asked`` for now, those about views count; the experiment's own are those it was started with.
+    Of the options ``given`` for now, those about views count; the experiment's own are those it was started with.
 
     Raises:
         InputError: there is no run, it never began or has finished, another process is at it, or text or model are not
             what they were.
     """
     run_dir = record_path(run_dir).parent
+    open_run(run_dir).close()  # there is one, which can be read
+    with ExitStack() as stack:
+        lock = None
+        if is_main():  # before it is asked how it stands, which another process may be about to change
+            lock = DirectoryLock(run_dir)
+            stack.callback(lock.release)
+        return go_on(_resumed(_started_with(run_dir), given), run_dir, lock=lock)
+
+
+def _started_with(run_dir: Path) -> RunConfig:
+    """The options of a run that can be gone on with."""
     with open_run(run_dir) as run:
         if not run.last_seq:
             raise RecordError(
@@ -141,14 +152,20 @@ def resume_run(run_dir: Path, asked: RunConfig) -> int:
         said = [event.config for event in run.events(RunStarted, "all") if isinstance(event, RunStarted)]
         if not said or not said[-1]:
             raise RecordError(f"--resume {run_dir}: its record does not say how this run was started; start a new one.")
-        config = _resumed(from_json(said[-1]), asked)
-    return go_on(config, run_dir)
+        return from_json(said[-1])
 
 
-def go_on(config: RunConfig, run_dir: Path, player: Player | None = None, origin: Path | None = None) -> int:
+def go_on(
+    config: RunConfig,
+    run_dir: Path,
+    player: Player | None = None,
+    origin: Path | None = None,
+    lock: DirectoryLock | None = None,
+) -> int:
     """Go on under ``config`` from the newest checkpoint in ``run_dir``, as a new attempt; returns the exit code.
 
-    With ``origin`` the run is new: it begins with a copy of that run's record and its checkpoint.
+    With ``origin`` the run is new: it begins with a copy of that run's record and its checkpoint. ``lock``: of
+    ``run_dir``, where it is held already.
 
     Raises:
         InputError: there is no run, ``run_dir`` has one already, another process is at it, or text or model are not
@@ -158,15 +175,14 @@ def go_on(config: RunConfig, run_dir: Path, player: Player | None = None, origin
         return accompany(config, run_dir)
     _check_temporary()
     source = origin or run_dir
-    with open_run(source) as run:
-        # The first one: a later attempt says how large the model was when it went on, new heads included.
-        before = next((event for event in run.events(RunStarted, "all") if isinstance(event, RunStarted)), None)
-        recorded = run.last_seq
     with ExitStack() as stack:
-        lock = None
-        if origin is None:  # before anything slow
+        if origin is None and lock is None:  # before anything slow, and before the record is read
             lock = DirectoryLock(run_dir)
             stack.callback(lock.release)
+        with open_run(source) as run:
+            # The first one: a later attempt says how large the model was when it went on, new heads included.
+            before = next((event for event in run.events(RunStarted, "all") if isinstance(event, RunStarted)), None)
+            recorded = run.last_seq
         console = stack.enter_context(ConsoleView())
         from neural_plasticity.experiment import checkpoints  # imports torch, which takes a while
 
@@ -194,9 +210,7 @@ _CODE_OPTIONS = ("pruning_strategy", "eval", "trust_remote_code")
 VIEW_OPTIONS = ("use_dashboard", "no_browser", "no_visualize", "wandb", "online", "track", "tags", "checkpoint_every")
 
 
-def _resumed(recorded: RunConfig, asked: RunConfig) -> RunConfig:
-    default = RunConfig()
-    given = {name: value for name, value in vars(asked).items() if value != getattr(default, name)}
+def _resumed(recorded: RunConfig, given: Mapping[str, Any]) -> RunConfig:
     for name, value in given.items():
         if name not in VIEW_OPTIONS and not (name in _CODE_OPTIONS and value == getattr(recorded, name)):
             raise ConfigError(f"--resume: goes on with the options it was started with; leave --{name} out.")

@@ -45,7 +45,7 @@ def attempt(told: Connection, config: RunConfig, run_dir: Path, resume: bool) ->
 
     torch.set_num_threads(1)
     _watch(told)
-    code = session.resume_run(run_dir, RunConfig()) if resume else session.start_run(config, run_dir)
+    code = session.resume_run(run_dir) if resume else session.start_run(config, run_dir)
     sys.exit(code)
 
 

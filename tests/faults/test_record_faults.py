@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neural_plasticity.config import RunConfig
 from neural_plasticity.errors import RecordError
 from neural_plasticity.events import AttentionMaps, Event, HeadScores, LogLine, RunStarted, StepMetrics
 from neural_plasticity.record import RecordWriter, open_run, schema
@@ -145,7 +144,7 @@ def test_a_run_that_was_killed_before_its_first_event_is_begun_afresh(tmp_path: 
     for _ in range(2):
         assert subprocess.run([sys.executable, "-c", code, str(tmp_path)]).returncode == -signal.SIGKILL
     with pytest.raises(RecordError) as caught:
-        resume_run(tmp_path, RunConfig())
+        resume_run(tmp_path)
     _one_line(caught, str(tmp_path), "before it recorded anything", "start it again")
     with RecordWriter.create(tmp_path) as writer:
         assert (writer.append(LogLine(message="x")), writer.attempt) == (1, 1)

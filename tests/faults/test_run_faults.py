@@ -209,7 +209,7 @@ def test_a_second_process_at_the_same_run_is_refused_before_anything_slow(
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         with pytest.raises(RecordError, match="another process is writing to this run"):
-            resume_run(tmp_path / "run", RunConfig())
+            resume_run(tmp_path / "run")
         other.kill()
     with open_run(tmp_path / "run") as run:
         assert len(run.attempts) == 2  # its creation, and the other process: the refused one left nothing
@@ -291,12 +291,12 @@ def test_an_attempt_that_ends_before_it_says_anything_leaves_the_run_what_it_was
     RecordWriter.reopen(tmp_path / "run", after_seq=0).close()  # a second attempt, ended while it opened
     opened: list[RunConfig] = []
 
-    def noted(config: RunConfig, _: Path) -> int:
+    def noted(config: RunConfig, *_: object, **__: object) -> int:
         opened.append(config)
         return 0
 
     monkeypatch.setattr("neural_plasticity.session.go_on", noted)
-    assert resume_run(tmp_path / "run", RunConfig()) == 0
+    assert resume_run(tmp_path / "run") == 0
     assert as_json(opened[0]) == as_json(tiny_config(inputs, checkpoint_every=0))
 
 
@@ -304,7 +304,7 @@ def test_a_record_that_does_not_say_how_it_began_is_not_gone_on_with_as_another_
     with RecordWriter.create(tmp_path / "run") as record:
         record.append(ev.StepMetrics(metrics={"loss": 1.0}))
     with pytest.raises(RecordError, match="does not say how this run was started"):
-        resume_run(tmp_path / "run", RunConfig())
+        resume_run(tmp_path / "run")
 
 
 def test_a_run_that_has_finished_stays_so_when_it_is_interrupted_at_its_figures(

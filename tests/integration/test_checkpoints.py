@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import zlib
@@ -137,6 +138,23 @@ def test_a_run_goes_on_from_every_checkpoint_as_if_nothing_had_happened(played: 
         assert [one.run_fraction for one in again.events if isinstance(one, Progress)] == sorted(
             one.run_fraction for one in again.events if isinstance(one, Progress)
         )
+
+
+@pytest.mark.parametrize("back_to", ["the last state inside", "the unpruned model"])
+def test_a_run_that_was_ended_before_it_could_say_so_ends_as_it_would_have(
+    played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, back_to: str
+) -> None:
+    if back_to == "the unpruned model":  # no evaluation follows: the judgement that led back is the last phase
+        options = {"max_cycles": 1, "growth": False, "growth_ramp_steps": None, "warmup_steps": 4}
+        monkeypatch.setattr(
+            judging, "judge_cycle", lambda *given: replace(judge_cycle(*given[:2], 10.0, *given[3:]), inside=False)
+        )
+        played = _played(open_experiment(replace(played.config, **options)), tmp_path)
+    assert any(isinstance(event, StateRestored) and back_to in played.events[-1].reason for event in played.events)
+    last = played.stops[-1]
+    x = open_experiment(played.config)
+    again = list(play(x, _restored(x, last.directory).position.stages_done))
+    assert list(comparable(again[1:])) == list(comparable(played.events[last.position.last_seq :]))
 
 
 def _read(directory: Path) -> Any:
@@ -302,6 +320,47 @@ def test_what_no_run_has_written_is_refused(
         checkpoints.restore(opened, tmp_path)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "cannot be read at present (Input/output error)"),
+        (PermissionError(errno.EACCES, "Permission denied"), "cannot be read at present (Permission denied)"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "not enough memory"),
+        (MemoryError("Cannot allocate memory (os error 12)"), "not enough memory"),  # these three as the reader says it
+        (RuntimeError("unable to mmap 9 bytes from file </x>: Cannot allocate memory (12)"), "not enough memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "not enough memory"),
+    ],
+)
+def test_what_the_machine_refuses_is_no_damage(
+    played: Played, opened: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
+) -> None:
+    """The newest checkpoint may be good: neither it nor the one before is used, renamed or called damaged."""
+    run_dir = write_events(tmp_path / "run", played.events[: played.stops[5].position.last_seq])
+    both = two_of(played, run_dir / "checkpoints", 5)
+
+    def refuses(*_: object, **__: object) -> Any:
+        raise error
+
+    # Read, or put where the model is: no memory is for either to meet.
+    for place in (checkpoint_file, "safe_open"), (checkpoints, "reinstate"):
+        if place[0] is checkpoints and isinstance(error, OSError):
+            continue
+        with monkeypatch.context() as patch:
+            patch.setattr(*place, refuses)
+            with pytest.raises(RecordError, match=r"^--resume: ") as caught:
+                checkpoints.restore(opened, run_dir / "checkpoints")
+        assert says in str(caught.value)
+        assert both[0].name in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert sorted((run_dir / "checkpoints").iterdir()) == sorted(both)
+
+
+def test_a_checkpoint_that_is_a_directory_is_no_damage(opened: Experiment, tmp_path: Path) -> None:
+    (tmp_path / "event-0000000003.safetensors").mkdir()
+    with pytest.raises(RecordError, match=r"cannot be read at present \(Is a directory\)"):
+        checkpoints.restore(opened, tmp_path)
 
 
 def test_a_later_format_is_no_damage(played: Played, opened: Experiment, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_a_run_on_two_processes_stops_and_goes_on_with_as_many_or_alone(
     assert launcher.returncode == 0, said[-3000:]
     assert "Traceback" not in said
     assert said.count("run finished") == 1
-    assert resume_run(tmp_path / "alone", RunConfig()) == 0
+    assert resume_run(tmp_path / "alone") == 0
     assert start_run(config, tmp_path / "whole") == 0
     assert pruned_in(run_dir) == pruned_in(tmp_path / "alone") == pruned_in(tmp_path / "whole")
     for resumed in (run_dir, tmp_path / "alone"):

@@ -143,6 +143,26 @@ def test_a_beginning_is_the_same_whatever_comes_after_it(base: RunConfig, tmp_pa
     assert theirs.standing(theirs.cells[0]).state == "unfinished"
 
 
+@pytest.mark.parametrize("stages", [0, 1])
+def test_what_a_cell_says_it_shares_is_what_it_shares(base: RunConfig, tmp_path: Path, stages: int) -> None:
+    """The beginning's checkpoints could not be written (0), or only the one after the warm-up."""
+    plan = Plan(tmp_path, product("random", "0.25", "0"), replace(base, cycles=1, control=False).checked())
+    (cell,) = plan.cells
+    directory = plan.beginning_dir(plan.beginning(cell))
+    assert perform(plan.beginning_task(directory.name)) == 0
+    older, newest = sorted((directory / "checkpoints").glob("event-*"))
+    newest.unlink()
+    if not stages:
+        older.unlink()
+    assert perform(plan.task(cell)) == 0
+    with open_run(plan.cell_dir(cell)) as run:
+        assert run.summary().state == "finished"
+        *_, mine = run.events("run_started")
+        said = [line.message for line in run.log() if "run once" in line.message]
+        assert said == [line for line in [mine.environment.get("shared_beginning")] if line]  # type: ignore[attr-defined]
+        assert [line[: len("warm-up was run once")] for line in said] == ["warm-up was run once"] * stages
+
+
 def test_another_sweep_or_another_run_in_the_directory_is_refused(base: RunConfig, tmp_path: Path) -> None:
     cells = product("random", "0.25", "0")
     with pytest.raises(ConfigError, match="--pruning_level"):

@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from neural_plasticity.errors import RecordError
+from neural_plasticity.experiment.memory import out_of_memory
 
 FORMAT = "neural_plasticity checkpoint"
 VERSION = 1
@@ -71,9 +72,12 @@ def read(path: Path, most_bytes: int) -> dict[str, Any]:
 
     Raises:
         DamagedCheckpoint: the file is damaged, no checkpoint, or larger than ``most_bytes``.
-        RecordError: it was made by a later version.
+        RecordError: it was made by a later version, or it cannot be read now: the disk, its permissions or the memory
+            refuse, which says nothing about the file.
     """
     try:
+        with path.open("rb") as there:  # which has an error's number; safetensors would only have its words
+            there.read(8)
         size = path.stat().st_size
         if size > most_bytes:
             raise DamagedCheckpoint(f"{size:,} bytes are more than a checkpoint of this model can have")
@@ -94,13 +98,24 @@ def read(path: Path, most_bytes: int) -> dict[str, Any]:
             state = _filled(json.loads(told), file, {})
     except RecordError:
         raise
+    except (OSError, MemoryError) as error:
+        raise RecordError(_unread(path, error)) from error
     # What a damaged or a made-up file makes the readers of safetensors and JSON raise.
-    except (OSError, SafetensorError, ValueError, TypeError, LookupError, RecursionError, RuntimeError) as error:
+    except (SafetensorError, ValueError, TypeError, LookupError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise RecordError(_unread(path, error)) from error
         said = str(error).strip().partition("\n")[0][:160]
         raise DamagedCheckpoint(f"it cannot be read ({type(error).__name__}: {said})") from error
     if not isinstance(state, dict):
         raise DamagedCheckpoint("it holds no state")
     return state
+
+
+def _unread(path: Path, error: Exception) -> str:
+    if out_of_memory(error):
+        return f"--resume: there is not enough memory to read {path}; free some, or resume on a larger machine."
+    said = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return f"--resume: {path} cannot be read at present ({said}); nothing was changed. Try again when it can be."
 
 
 def _flat(value: Any, name: str, tensors: dict[str, Tensor], known: Known) -> Any:

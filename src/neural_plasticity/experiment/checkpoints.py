@@ -20,6 +20,7 @@ from neural_plasticity.experiment import checkpoint_file
 from neural_plasticity.experiment.checkpoint_checks import check, check_moments
 from neural_plasticity.experiment.checkpoint_file import DamagedCheckpoint
 from neural_plasticity.experiment.clock import Stage, Within
+from neural_plasticity.experiment.memory import out_of_memory
 from neural_plasticity.experiment.state import Experiment, Kept
 from neural_plasticity.experiment.training import Training
 from neural_plasticity.heads import HeadId
@@ -97,7 +98,8 @@ def restore(x: Experiment, directory: Path, last_seq: int | None = None) -> Rest
     both are said in ``notes``.
 
     Raises:
-        RecordError: none of the checkpoints is usable, or they are those of another model or version.
+        RecordError: none of the checkpoints is usable, or they are those of another model or version; or one cannot be
+            read at present, which is no damage.
     """
     notes: list[str] = []
     paths = found(directory)
@@ -136,7 +138,9 @@ def set_aside(directory: Path, restored: Restored | None) -> None:
 def _take_up(x: Experiment, state: dict[str, Any], path: Path) -> None:
     try:
         reinstate(x, state)
-    except (RuntimeError, HeadError) as error:
+    except (RuntimeError, MemoryError, HeadError) as error:
+        if out_of_memory(error):
+            raise RecordError(f"--resume: there is not enough memory for what {path} holds.") from error
         raise RecordError(f"--resume: {path} holds the weights of another model than {x.config.model_name}.") from error
     x.clock.step = state["step"]
     x.kept = None if state["kept"] is None else Kept(*state["kept"])

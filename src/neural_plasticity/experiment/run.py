@@ -23,6 +23,7 @@ from neural_plasticity.experiment.clock import Stage
 from neural_plasticity.experiment.evaluation import evaluation
 from neural_plasticity.experiment.growth_phases import growth
 from neural_plasticity.experiment.judging import followed, judging
+from neural_plasticity.experiment.memory import out_of_memory
 from neural_plasticity.experiment.pruning_phases import analysis, pruning
 from neural_plasticity.experiment.state import Experiment, open_experiment
 from neural_plasticity.experiment.training_phases import fine_tuning, warmup
@@ -78,23 +79,19 @@ def play(x: Experiment, stages_done: int = 0) -> Iterator[Event]:
                     x.training = None
                 yield event
         except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             raise TrainingError(
                 f"out of memory during {stage.phase}; give a lower --batch_size or --sequence_length, and go on with "
                 "--resume or start again."
             ) from error
     if stages_done >= len(x.plan):  # an earlier attempt did it all, and was ended before it could say so
-        planned, unit = _planned(x, x.plan[-1])
-        x.clock.enter(x.plan[-1], 0.0, planned, unit)
-        x.clock.phase_step = planned
+        last = x.plan[-1]
+        planned, unit = _planned(x, last)
+        x.clock.enter(last, 0.0, planned, unit)
+        x.clock.phase_step = planned + last.judges  # a judgement is the end only where it led back, which is a step
     summary = {"seconds": time.perf_counter() - began, **x.closing}
     yield RunEnded(state="finished", reason=x.stopped or "", summary=summary, **x.clock.at())
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """CUDA and NumPy have exceptions of their own; PyTorch's allocator on the CPU says it in words."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def started(x: Experiment) -> RunStarted:

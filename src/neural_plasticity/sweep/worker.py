@@ -75,7 +75,7 @@ def perform(task: Task) -> int:
         player = partial(beginning, levels=task.levels, cells=task.cells)
         return go_on(config, directory, player) if _has_events(directory) else start_run(config, directory, player)
     origin = None if begun or task.origin is None else Path(task.origin)
-    code = go_on(config, directory, partial(cell, shared_by=task.cells), origin)
+    code = go_on(config, directory, partial(cell, shared_by=task.cells, directory=directory), origin)
     if code == 0:
         for name in task.trackers:
             _fill(name, directory, config, task.tracker_mode or mode)
@@ -145,22 +145,32 @@ def beginning(x: Experiment, stages_done: int, levels: tuple[float, ...], cells:
     yield RunEnded(state="finished", reason=reason, **x.clock.at())
 
 
-def cell(x: Experiment, stages_done: int, shared_by: int) -> Iterator[Event]:
-    """The rest of a run whose beginning was shared, which it says."""
+def cell(x: Experiment, stages_done: int, shared_by: int, directory: Path) -> Iterator[Event]:
+    """The rest of a run in ``directory``; where its beginning was shared, it says so."""
     from neural_plasticity.experiment import play
 
-    said = (
-        f"warm-up and baseline were run once for {shared_by} cells of this sweep with seed {x.config.seed}; "
-        "this run goes on from there"
-    )
+    shared = _shared_stages(directory)
+    what = "warm-up and baseline were" if shared == BEGINNING else "warm-up was"
+    said = f"{what} run once for {shared_by} cells of this sweep with seed {x.config.seed}; this run goes on from there"
     for event in play(x, stages_done):
         if isinstance(event, RunStarted):
-            name, environment = f"{event.name} · seed {x.config.seed}", {**event.environment, "shared_beginning": said}
-            yield replace(event, name=name, environment=environment)
-            if stages_done == BEGINNING:
+            environment = {**event.environment, **({"shared_beginning": said} if shared else {})}
+            yield replace(event, name=f"{event.name} · seed {x.config.seed}", environment=environment)
+            if shared and stages_done == shared:
                 yield LogLine(message=said, **x.clock.at())
         else:
             yield event
+
+
+def _shared_stages(directory: Path) -> int:
+    """The stages in the history of the cell in ``directory`` that were played elsewhere, before it was copied."""
+    stages = 0
+    with open_run(directory) as run:
+        for event in run.events():
+            if isinstance(event, RunStarted) and Path(str(event.config.get("output_dir"))).name == directory.name:
+                break
+            stages += isinstance(event, PhaseEnded)
+    return stages
 
 
 if __name__ == "__main__":
