@@ -32,7 +32,7 @@ from _page_browser import browser, load
 from neural_plasticity.record import open_run
 
 RESULTS = Path(__file__).parent / "results" / "scale.csv"
-SIZES = ("10000x12x12", "100000x12x12", "100000x48x64", "10000x100x128", "100000x100x128", "1000000x100x128")
+SIZES = ("100000x12x12", "100000x48x64", "100000x100x128", "1000000x100x128", "10000000x100x128")
 LOADS = 3
 MB = 1e6
 PACKAGE = ("-m", "neural_plasticity")
