@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from neural_plasticity.config import RunConfig
 from neural_plasticity.errors import InputError, PeerError, RecordError, TrainingError
-from neural_plasticity.keeping import CHECKPOINTS, Interrupts, asked_to_stop
+from neural_plasticity.keeping import CHECKPOINTS, Interrupts, asked_to_stop, kept_after
 
 if TYPE_CHECKING:
     from neural_plasticity.experiment import Experiment
@@ -22,7 +22,7 @@ def accompany(config: RunConfig, run_dir: Path | None = None) -> int:
     Raises:
         InputError: something given cannot be used, here or on another process.
     """
-    from neural_plasticity.experiment import open_experiment, play  # imports torch, which takes a while
+    from neural_plasticity.experiment import checkpoints, open_experiment, play  # imports torch, which takes a while
     from neural_plasticity.models.devices import first_failure
 
     x = open_experiment(config)
@@ -31,7 +31,10 @@ def accompany(config: RunConfig, run_dir: Path | None = None) -> int:
         stages_done = 0 if run_dir is None else _joined(x, run_dir)
         with Interrupts() as interrupts:
             for event in play(x, stages_done):
-                if asked_to_stop(x.devices, interrupts, event) and x.devices.agreed(False):
+                stopping = asked_to_stop(x.devices, interrupts, event)
+                if x.devices.mesh is not None and kept_after(x, event, stopping):
+                    checkpoints.present(x)  # parts of it are here
+                if stopping and x.devices.agreed(False):
                     return 130
         x.devices.close()
         return 0
@@ -58,6 +61,9 @@ def _joined(x: Experiment, run_dir: Path) -> int:
     """
     from neural_plasticity.experiment import checkpoints
 
+    if x.devices.mesh is not None:
+        checkpoints.restore_beside(x)
+        return checkpoints.Position(*x.devices.agreed((0, 0))).stages_done
     position = checkpoints.Position(*x.devices.agreed((0, 0)))
     if not position.last_seq:
         return 0

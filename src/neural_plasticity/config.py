@@ -89,6 +89,10 @@ class RunConfig:
     """Train low-rank adapters of this rank beside the linear layers, in every training phase and for the control too;
     they are merged into the weights at the end of each, and checkpoints are written there only. For models whose AdamW
     state does not fit. Needs peft."""
+    fsdp: bool = False
+    """Hold parameters, gradients and AdamW's moments in parts, one on each process of accelerate launch or torchrun:
+    for models too large for one device. FSDP2, a decoder layer whole at a time; the same experiment. accelerate launch
+    --use_fsdp --fsdp_version 2 says the same."""
     gradient_checkpointing: bool = False
     """Compute each layer again in the backward of a training step: less memory, about a third slower, the same step."""
     sequence_length: int | None = None

@@ -66,17 +66,15 @@ class Keeper:
         """What there is to do after ``event``, which the record has; a line where a checkpoint could not be written."""
         from neural_plasticity.experiment import checkpoints
 
-        every = self._x.config.checkpoint_every
-        if isinstance(event, PhaseEnded):
-            self.stages_done += 1
-        else:
-            steps = checkpoints.steps_at_rest(self._x, event)
-            if not steps or not (stopping or (every and steps % every == 0)):
-                return None
+        if not kept_after(self._x, event, stopping):
+            return None
+        self.stages_done += isinstance(event, PhaseEnded)
         self.last_seq = self._record.last_seq
+        state = checkpoints.present(self._x)  # with the other processes, whatever comes now
         try:
             self._record.sync()
-            path = checkpoints.save(self._x, self._directory, checkpoints.Position(self.stages_done, self.last_seq))
+            position = checkpoints.Position(self.stages_done, self.last_seq)
+            path = checkpoints.save(self._x, self._directory, position, state)
         # Disks refuse with OSError, memory and the libraries in ways of their own: whatever it is, it is no reason to
         # lose the run.
         except Exception as error:
@@ -87,6 +85,7 @@ class Keeper:
                 level="error",
                 **self._x.clock.at(),
             )
+        every = self._x.config.checkpoint_every
         if not self._said:
             self._said = True
             often = f" and every {figures.plural(every, 'training step')}" if every else ""
@@ -112,6 +111,16 @@ class Keeper:
 def _first_line(error: Exception) -> str:
     said = str(error).strip().partition("\n")[0][:160]
     return said if isinstance(error, OSError) and said else f"{type(error).__name__}: {said}"
+
+
+def kept_after(x: Experiment, event: Event, stopping: bool) -> bool:
+    """Whether a checkpoint follows ``event``: after each phase, after every so many steps, where the run is to stop."""
+    from neural_plasticity.experiment import checkpoints
+
+    if isinstance(event, PhaseEnded):
+        return True
+    every, steps = x.config.checkpoint_every, checkpoints.steps_at_rest(x, event)
+    return steps > 0 and (stopping or (every > 0 and steps % every == 0))
 
 
 def to_an_end(events: Iterable[Event], keeper: Keeper, interrupts: Interrupts, run_dir: Path) -> Iterator[Event]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Mapping
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ from neural_plasticity.experiment.memory import out_of_memory
 from neural_plasticity.experiment.state import Experiment, Kept
 from neural_plasticity.experiment.training import Training
 from neural_plasticity.heads import HeadId
+from neural_plasticity.models.parts import gathered, shapes_of
+from neural_plasticity.models.sharding import load_state, state_of
 from neural_plasticity.models.size import model_size
 from neural_plasticity.models.widening import set_added
 from neural_plasticity.policies.statistics import Interval
@@ -62,24 +65,29 @@ def steps_at_rest(x: Experiment, event: Event) -> int:
     return 0
 
 
-def save(x: Experiment, directory: Path, position: Position) -> Path:
-    """Write a checkpoint into ``directory``, named by its last event; of earlier ones the newest stays.
-
-    Raises:
-        OSError: it cannot be written; the earlier ones are as they were.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"event-{position.last_seq:010d}.safetensors"
-    state: dict[str, Any] = {
+def present(x: Experiment) -> dict[str, Any]:
+    """What a checkpoint holds but for its position; where models are divided, every process has to call."""
+    return {
         **captured(x),
-        "position": position,
         "step": x.clock.step,
         "kept": x.kept,
         "stopped": x.stopped,
         "plan": None if x.stopped is None else x.plan,
         "training": None if x.training is None else _captured_training(x, x.training),
     }
-    checkpoint_file.write(path, state)
+
+
+def save(x: Experiment, directory: Path, position: Position, state: Mapping[str, Any] | None = None) -> Path:
+    """Write a checkpoint into ``directory``, named by its last event; of earlier ones the newest stays.
+
+    ``state``: what is `present`, if it was asked for before.
+
+    Raises:
+        OSError: it cannot be written; the earlier ones are as they were.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"event-{position.last_seq:010d}.safetensors"
+    checkpoint_file.write(path, {**(present(x) if state is None else state), "position": position})
     for old in found(directory)[KEPT:]:
         old.unlink(missing_ok=True)
     return path
@@ -110,11 +118,13 @@ def restore(x: Experiment, directory: Path, last_seq: int | None = None) -> Rest
             position = Position(*state["position"])
             if last_seq is not None and position.last_seq > last_seq:
                 raise DamagedCheckpoint(f"the record ends before it, at event {last_seq}")
-            _take_up(x, state, path)
+            _take_up(x, _with_the_others(x, state), path)
         except DamagedCheckpoint as error:
             notes.append(f"checkpoint {path.name} cannot be used: {error}")
         else:
+            _with_the_others(x, None)
             return Restored(position, path, tuple(f"{note}; going on from {path.name}" for note in notes))
+    _with_the_others(x, None)
     if paths:
         raise RecordError(f"--resume: {'; '.join(notes)}. There is no other in {directory}; start a new run.")
     if (directory / _OLD).exists():
@@ -123,6 +133,34 @@ def restore(x: Experiment, directory: Path, last_seq: int | None = None) -> Rest
             "that version, or start a new one."
         )
     return None
+
+
+def restore_beside(x: Experiment) -> None:
+    """Where models are divided: what the processes beside the main one do while that one restores.
+
+    Raises:
+        RecordError: as `restore`.
+    """
+    while (state := _with_the_others(x, None)) is not None:
+        with contextlib.suppress(DamagedCheckpoint):  # the main process sees it too, and looks for another
+            _take_up(x, state, Path())
+
+
+def _with_the_others(x: Experiment, state: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What the main process takes up; where models are divided, on the others with shapes in place of weights."""
+    if x.devices.mesh is None:
+        return state
+    if not x.devices.main:
+        return x.devices.agreed(None)
+    told = None
+    if state is not None:
+        told = {**state, **{name: shapes_of(state[name]) for name in ("model", "control")}}
+        if (kept := state["kept"]) is not None:
+            told["kept"] = [*kept[:2], {**kept[2], **{name: shapes_of(kept[2][name]) for name in ("model", "control")}}]
+        if (training := state["training"]) is not None:
+            told["training"] = {**training, "moments": shapes_of(training["moments"])}
+    x.devices.agreed(told)
+    return state
 
 
 def set_aside(directory: Path, restored: Restored | None) -> None:
@@ -135,7 +173,8 @@ def set_aside(directory: Path, restored: Restored | None) -> None:
             path.rename(path.with_name(f"{path.name}.unusable"))
 
 
-def _take_up(x: Experiment, state: dict[str, Any], path: Path) -> None:
+def _take_up(x: Experiment, state: dict[str, Any] | None, path: Path) -> None:
+    assert state is not None
     try:
         reinstate(x, state)
     except (RuntimeError, MemoryError, HeadError) as error:
@@ -166,7 +205,7 @@ def _captured_training(x: Experiment, training: Training) -> dict[str, Any]:
     return {
         "memory": training.memory,
         "losses": torch.tensor(training.losses, dtype=torch.float64),
-        "moments": {name: trainee.moments for name, trainee in training.trainees.items()},
+        "moments": gathered({name: trainee.moments for name, trainee in training.trainees.items()}),
         "within": x.clock.within,
     }
 
@@ -177,10 +216,13 @@ def _most_bytes(x: Experiment) -> int:
 
 
 def captured(x: Experiment) -> dict[str, Any]:
-    """What phases change: weights, mask, control, scores and results. Tensors are the model's own, not copies."""
+    """What phases change: weights, mask, control, scores and results. Tensors are the model's own, not copies.
+
+    Weights that are divided are `gathered`: whole on the main process, every process has to call.
+    """
     return {
-        "model": x.model.state_dict(),
-        "control": None if x.control is None else x.control.state_dict(),
+        "model": state_of(x.model),
+        "control": None if x.control is None else state_of(x.control),
         "added": [list(added) for added in x.heads.added],
         "mask": torch.from_numpy(x.heads.mask),
         "states": torch.from_numpy(x.states.copy()),
@@ -209,9 +251,9 @@ def reinstate(x: Experiment, state: dict[str, Any]) -> None:
         if x.control is None:
             x.control = x.copy_of_model()
         set_added(x.control, x.added_before)  # never wider than the model was at the start
-        x.control.load_state_dict(state["control"])
+        load_state(x.control, state["control"])
     set_added(x.model, state["added"])
-    x.model.load_state_dict(state["model"])
+    load_state(x.model, state["model"])
     x.heads.set_mask(state["mask"].numpy())
     x.states = state["states"].numpy().copy()
     x.scores = {name: scores.numpy() for name, scores in state["scores"].items()}
@@ -241,6 +283,8 @@ def keep(x: Experiment) -> None:
 def _copied(value: Any, done: dict[tuple[int, int], Tensor]) -> Any:
     """``value`` with its tensors copied to the CPU, each once: two names of tied weights stay one."""
     if isinstance(value, Tensor):
+        if value.is_meta:  # another process has it
+            return value
         key = (value.data_ptr(), value.numel())
         if not value.numel() or key not in done:
             done[key] = value.detach().to("cpu", copy=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 import torch
+from torch.distributed.device_mesh import init_device_mesh
 
 from neural_plasticity.config import RunConfig
 from neural_plasticity.errors import ConfigError
@@ -15,10 +16,20 @@ from neural_plasticity.models.devices import Devices
 
 # What a launcher can ask for that would go unheard here.
 _UNHEARD = {
-    "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
     "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism configuration",
+}
+
+_FSDP = "ACCELERATE_USE_FSDP"
+
+# What a launcher can ask for about FSDP that is done in one way only here: its word for that, and what to do.
+_ONE_WAY = {
+    "FSDP_VERSION": (("2",), "--fsdp_version 2"),
+    "FSDP_RESHARD_AFTER_FORWARD": (("true", "full_shard", "1"), "--fsdp_reshard_after_forward true"),
+    "FSDP_OFFLOAD_PARAMS": (("false",), "--fsdp_offload_params false"),
+    "FSDP_AUTO_WRAP_POLICY": (("transformer_based_wrap", "no_wrap"), "--fsdp_auto_wrap_policy TRANSFORMER_BASED_WRAP"),
+    "FSDP_IGNORED_MODULES": ((), "no --fsdp_ignored_modules"),
 }
 
 
@@ -31,6 +42,7 @@ def open_devices(config: RunConfig, environment: Mapping[str, str] = os.environ)
     rank, size = launched(environment)
     _check_launcher(config, environment)
     _check_batch(config, size)
+    divided = _divided(config, size, environment)
     if size == 1:
         device = _device(config.device)
         return Devices(device=device, precision=_precision(config, device))
@@ -48,7 +60,31 @@ def open_devices(config: RunConfig, environment: Mapping[str, str] = os.environ)
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))
     accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[patience])
     assert (accelerator.process_index, accelerator.num_processes) == (rank, size)
-    return Devices(rank, size, accelerator.device, _precision(config, accelerator.device), accelerator)
+    device = accelerator.device
+    mesh = init_device_mesh(device.type, (size,)) if divided else None
+    return Devices(rank, size, device, _precision(config, device), accelerator, mesh)
+
+
+def _divided(config: RunConfig, size: int, environment: Mapping[str, str]) -> bool:
+    """Whether parameters are held in parts, which the launcher may ask for too."""
+    asked = environment.get(_FSDP, "false").lower() in ("1", "true")
+    if not (asked or config.fsdp):
+        return False
+    if asked:
+        for name, (fine, instead) in _ONE_WAY.items():
+            said = environment.get(name, "1" if name == "FSDP_VERSION" else "")
+            if said and said.lower() not in fine:
+                raise ConfigError(f"the launcher asks for FSDP with {name}={said}: expected {instead}.")
+        recompute = environment.get("FSDP_ACTIVATION_CHECKPOINTING", "false").lower() == "true"
+        if recompute and not config.gradient_checkpointing:
+            raise ConfigError("the launcher asks for activation checkpointing: expected --gradient_checkpointing too.")
+    if size == 1:
+        raise ConfigError("--fsdp: one process has nobody to share parameters with; start several (torchrun).")
+    if config.lora_rank is not None:
+        raise ConfigError(
+            "--lora_rank with --fsdp: adapters are not merged into parameters that are held in parts; give one of them."
+        )
+    return True
 
 
 def _check_launcher(config: RunConfig, environment: Mapping[str, str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +32,7 @@ from neural_plasticity.models.adapters import check_installed
 from neural_plasticity.models.attach import Heads, attach
 from neural_plasticity.models.devices import Devices
 from neural_plasticity.models.loading import load_model
+from neural_plasticity.models.sharding import twin
 from neural_plasticity.models.widening import check_widening
 from neural_plasticity.policies.plugins import evaluate_with_plugin, load_plugin
 from neural_plasticity.policies.selection import check_plan, possible_cycles
@@ -156,7 +156,7 @@ class Experiment:
 
     def copy_of_model(self) -> nn.Module:
         """A second model with the same weights, for the control."""
-        return copy.deepcopy(self.model)
+        return twin(self.model)
 
     def scoring_batches(self, blocks: IntBlocks | None = None) -> list[dict[str, Tensor]]:
         """Batches for ``score_heads``: of the scoring blocks, or of ``blocks``."""
@@ -183,11 +183,14 @@ def open_experiment(config: RunConfig) -> Experiment:
     with devices.opening():
         corpus = load_corpus(config.dataset, config.dataset_config)
         model, tokenizer = load_model(
-            config.model_name, device=str(devices.device), trust_remote_code=config.trust_remote_code
+            config.model_name, device=str(devices.loads_on), trust_remote_code=config.trust_remote_code
         )
+        heads = attach(model)
+        if config.grow_new_heads:
+            check_widening(model)  # rather now than in the growth phase
+        devices.hold(model)
     if devices.agreed(corpus.sha256) != corpus.sha256:
         raise CorpusError(f"--dataset {config.dataset}: another text on another machine; give all of them the same.")
-    heads = attach(model)
     check_plan(
         config.levels[:1] if config.auto else config.levels,
         heads.mask,
@@ -199,8 +202,6 @@ def open_experiment(config: RunConfig) -> Experiment:
         raise ConfigError(
             f"--grow_new_heads {config.grow_new_heads}: expected at most as many as the model has, {heads.mask.size}."
         )
-    if config.grow_new_heads:
-        check_widening(model)  # rather now than in the growth phase
     if config.lora_rank is not None:
         check_installed()
     if config.gradient_checkpointing and not getattr(model, "supports_gradient_checkpointing", False):

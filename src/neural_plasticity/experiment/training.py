@@ -22,6 +22,7 @@ from neural_plasticity.experiment.clock import Within
 from neural_plasticity.models.adapters import Adapters
 from neural_plasticity.models.attach import Heads
 from neural_plasticity.models.devices import ALONE, Devices
+from neural_plasticity.models.parts import held_as, whole
 from neural_plasticity.models.protection import Protection
 
 Losses = npt.NDArray[np.float64]  # (sequences,)
@@ -88,11 +89,9 @@ class Trainee:
         """Go on with the optimiser's state of another process: its `moments`, where each one `fits`."""
         for name, kept in moments.items():
             parameter = self.model.get_parameter(name)
-            self.optimizer.state[parameter] = {
-                # AdamW counts its steps on the CPU.
-                what: one.clone() if what == "step" else one.to(parameter.device, copy=True)
-                for what, one in kept.items()
-            }
+            # AdamW counts its steps on the CPU.
+            state = {what: one.clone() if what == "step" else held_as(parameter, one) for what, one in kept.items()}
+            self.optimizer.state[parameter] = state
 
     def __enter__(self) -> Trainee:
         return self
@@ -145,7 +144,7 @@ class Trainee:
                 f"the training loss became {value} at learning rate {self.learning_rate:.2g}; the run stops here. "
                 "Try a lower --learning_rate."
             )
-        self.gradient_norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), 1.0))
+        self.gradient_norm = float(whole(nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)))
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)

@@ -15,6 +15,7 @@ from neural_plasticity.errors import ModelError
 from neural_plasticity.models.attach import _remove_hooks, follow_backend
 from neural_plasticity.models.layouts import LayerLayout, layer_layouts
 from neural_plasticity.models.seam import LayerSeam, backend_of, seam_of
+from neural_plasticity.models.sharding import bare, mesh_of, shard
 from neural_plasticity.models.surgery import correct_counts, keep_heads, plan_surgery, write_record
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -28,13 +29,21 @@ def compact(model: Model) -> Model:
     share key/value heads evenly, and can be attached, pruned and compacted again. ``config`` keeps the original counts
     (rotary embeddings and caches read them) and tells in ``config.plasticity`` which heads are left, as indices of the
     original grid: ``{"shape": [layers, heads], "query_heads": [[…], …], "kv_heads": [[…], …]}``. A model without pruned
-    heads gives an equal copy.
+    heads gives an equal copy. The copy of a model that is divided over processes is divided over them too.
 
     Raises:
         UnsupportedModelError: the model's heads cannot be reached.
         ModelError: a gate is neither open nor closed: a head is on its way back.
     """
     model = getattr(model, "_orig_mod", model)  # what torch.compile wrapped
+    with bare(model):
+        small = _smaller_copy(model)
+    if (mesh := mesh_of(model)) is not None:
+        shard(small, mesh)
+    return small
+
+
+def _smaller_copy(model: Model) -> Model:
     layouts = layer_layouts(model)
     targets = tuple(without_pruned(layout) for layout in layouts)
     surgery = plan_surgery(model, layouts, targets)

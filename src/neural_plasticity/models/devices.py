@@ -1,8 +1,8 @@
 """The processes that compute together, and in which precision: a small object that training and measuring are handed.
 
-Every process holds the whole model and the whole text, does its share of every batch, and ends up with the result of
-all. One process is the ordinary case: its share is everything, and nothing is exchanged. Accelerate starts the group
-and carries what is exchanged.
+Every process holds the whole model (or, with a mesh, its part of every parameter) and the whole text, does its share of
+every batch, and ends up with the result of all. One process is the ordinary case: its share is everything, and nothing
+is exchanged. Accelerate starts the group and carries what is exchanged.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import DeviceMesh
 
 from neural_plasticity.errors import InputError, PeerError
+from neural_plasticity.models.sharding import shard
 
 T = TypeVar("T")
 _STORE_SECONDS = 10
@@ -42,7 +44,8 @@ class Devices:
     """This process among those that compute together. ``accelerator`` is Accelerate's, None where there is one process.
 
     ``precision``: the dtype that matrix products compute in during training, scoring and held-out losses, with the
-    weights as they are; None: that of the weights.
+    weights as they are; None: that of the weights. ``mesh``: the processes that parameters are divided over (FSDP);
+    None: each holds them all.
     """
 
     rank: int = 0
@@ -50,6 +53,17 @@ class Devices:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: torch.dtype | None = None
     accelerator: Any = None
+    mesh: DeviceMesh | None = None
+
+    @property
+    def loads_on(self) -> torch.device:
+        """Where a model is opened: what is going to be divided may not fit on one device."""
+        return self.device if self.mesh is None else torch.device("cpu")
+
+    def hold(self, model: nn.Module) -> None:
+        """Divide a model that was just opened, where models are divided. Nothing is exchanged."""
+        if self.mesh is not None:
+            shard(model, self.mesh)
 
     @property
     def main(self) -> bool:
@@ -67,7 +81,8 @@ class Devices:
     def opening(self) -> Iterator[None]:
         """Inside, one process of each machine goes before its others, which then find what it downloaded.
 
-        Nothing may be exchanged inside. Where it fails on one process, it fails on all of them.
+        Where models are divided they go one by one, so that a machine has to hold one whole model only. Nothing may be
+        exchanged inside. Where it fails on one process, it fails on all of them.
 
         Raises:
             InputError: what failed here, or elsewhere.
@@ -78,13 +93,16 @@ class Devices:
         from accelerate.utils import gather_object
 
         failure: InputError | None = None
-        if not self.accelerator.is_local_main_process:
+        number = int(self.accelerator.local_process_index)
+        turn = number if self.mesh is not None else min(number, 1)
+        turns = max(gather_object([turn]))
+        for _ in range(turn):
             self.accelerator.wait_for_everyone()
         try:
             yield
         except InputError as error:
             failure = error
-        if self.accelerator.is_local_main_process:
+        for _ in range(turn, turns):
             self.accelerator.wait_for_everyone()
         failures = gather_object([None if failure is None else str(failure)])
         if failure is not None:
@@ -134,11 +152,15 @@ class Devices:
     def once(self, work: Callable[[], T]) -> T:
         """What ``work()`` gives on the main process, on every process; the others wait for it.
 
+        Where models are divided, a call of one needs all processes, and all of them work.
+
         Raises:
             PeerError: the work failed on the main process, where its own error is raised.
         """
         if self.size == 1:
             return work()
+        if self.mesh is not None:
+            return self.agreed(work())
         if not self.main:
             found = cast("tuple[T] | None", self.agreed(None))
             if found is None:
@@ -152,15 +174,25 @@ class Devices:
         return self.agreed((value,))[0]
 
     def wrapped(self, model: nn.Module) -> nn.Module:
-        """What to call in a training step so that gradients become the mean over processes: ``model`` itself if alone.
+        """What to call in a training step so that gradients become the mean over processes: ``model`` itself if alone,
+        or divided.
 
         The parameters stay the model's own. Let it go with `release`.
         """
-        return model if self.accelerator is None else self.accelerator.prepare_model(model)
+        if self.accelerator is None or self.mesh is not None:
+            return model
+        wrapped: nn.Module = self.accelerator.prepare_model(model)
+        return wrapped
 
     def without_exchange(self, wrapped: nn.Module) -> AbstractContextManager[Any]:
-        """Inside, a backward only adds to this process's own gradients: for all but the last part of a batch."""
-        return nullcontext() if self.accelerator is None else self.accelerator.no_sync(wrapped)
+        """Inside, a backward only adds to this process's own gradients: for all but the last part of a batch.
+
+        Not where models are divided: gradients of all parameters would lie on every device.
+        """
+        if self.accelerator is None or self.mesh is not None:
+            return nullcontext()
+        without: AbstractContextManager[Any] = self.accelerator.no_sync(wrapped)
+        return without
 
     def first_failure(self, message: str) -> str:
         """`first_failure`, where there are others."""

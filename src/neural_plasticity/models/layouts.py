@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from neural_plasticity.errors import UnsupportedModelError
+from neural_plasticity.models.parts import whole
 from neural_plasticity.models.wirings import COUNTS, HEAD_DIM_NAMES, KINDS, WIRINGS, Kind, Wiring, rows_of
 
 __all__ = [
@@ -125,14 +126,15 @@ class LayerLayout:
     def output_weight(self) -> Tensor:
         """(heads, D, hidden): the attention block's output is ``sum_h a_h @ output_weight()[h]`` plus the bias.
 
-        A view of the parameter; (0, D, 0) for a layer without heads.
+        A view of the parameter (a copy of one that is held in parts); (0, D, 0) for a layer without heads.
         """
         if not self.heads:
             return torch.empty(0, self.head_dim, 0)
         return _by_head(_in_by_out(self.projection("output")), self.heads, self.head_dim)
 
     def value_weight(self) -> Tensor:
-        """(kv_heads, D, hidden): a head's value is ``value_weight()[k] @ x`` plus its bias. A view of the parameter."""
+        """(kv_heads, D, hidden): a head's value is ``value_weight()[k] @ x`` plus its bias. A view of the parameter, as
+        `output_weight`."""
         if not self.heads:
             return torch.empty(0, self.head_dim, 0)
         rows = _in_by_out(self.projection("value")).T  # (rows, hidden)
@@ -172,6 +174,7 @@ def head_dimension(projection: nn.Module, kind: Kind) -> int:
 def _in_by_out(projection: nn.Module) -> Tensor:
     weight = projection.weight
     assert isinstance(weight, Tensor)
+    weight = whole(weight)
     return weight if isinstance(projection, Conv1D) else weight.T
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from neural_plasticity.heads import BoolGrid
 from neural_plasticity.models.layouts import LayerLayout
+from neural_plasticity.models.parts import places
 
 if TYPE_CHECKING:
     from neural_plasticity.models.attach import Heads
@@ -23,7 +24,8 @@ class Protection:
     query, key and value rows with their biases and the output projection's slices of each pruned query head; a
     key/value head once no active query head reads it. The output bias and query/key norms belong to no head alone and
     train on. Only those slices are copied, in the parameter and in every optimiser state tensor of its shape; state of
-    another shape (Adafactor's factored moments) is shared with active heads and stays the optimiser's own.
+    another shape (Adafactor's factored moments) is shared with active heads and stays the optimiser's own. Of what is
+    held in parts, each process protects its own.
     """
 
     def __init__(self, heads: Heads, optimizer: torch.optim.Optimizer) -> None:
@@ -56,16 +58,18 @@ class Protection:
                 self._save(state, dim, index)
             if not states:
                 # State that this step will create should start as for a weight and gradient of zero.
-                parameter.index_fill_(dim, index, 0)
-                if parameter.grad is not None:
-                    parameter.grad.index_fill_(dim, index, 0)
+                for tensor in (parameter, parameter.grad):
+                    if tensor is not None:
+                        part, here = places(tensor, dim, index)
+                        part.index_fill_(dim, here, 0)
 
     @torch.no_grad()
     def _after(self, *_: Any) -> None:
         self._restore()
 
     def _save(self, tensor: Tensor, dim: int, index: Tensor) -> None:
-        self._saved.append((tensor, dim, index, tensor.index_select(dim, index)))
+        part, here = places(tensor, dim, index)
+        self._saved.append((part, dim, here, part.index_select(dim, here)))
 
     def _restore(self) -> None:
         for tensor, dim, index, values in self._saved:

@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 from neural_plasticity.errors import ModelError
 from neural_plasticity.models.headless import BiasOnly, HeadlessAttention
 from neural_plasticity.models.layouts import KINDS, Kind, LayerLayout
+from neural_plasticity.models.parts import like, whole
 
 QUANT_METHOD = "plasticity"  # the name under which transformers' quantiser registry knows how to open the result
 
@@ -130,9 +131,9 @@ def _other_rows(model: nn.Module, layout: LayerLayout, target: LayerLayout) -> d
     for name, move in moved_rows(layout, target).items():
         old = model.get_parameter(name)
         shape = [move.size if dim == move.dim else size for dim, size in enumerate(old.shape)]
-        rows = old.detach().index_select(move.dim, move.before.to(old.device))
-        whole = old.detach().new_zeros(shape).index_copy_(move.dim, move.after.to(old.device), rows)
-        found[name] = nn.Parameter(whole, requires_grad=old.requires_grad)
+        rows = whole(old.detach()).index_select(move.dim, move.before.to(old.device))
+        new = rows.new_zeros(shape).index_copy_(move.dim, move.after.to(old.device), rows)
+        found[name] = nn.Parameter(like(new, old), requires_grad=old.requires_grad)
     return found
 
 

@@ -22,8 +22,10 @@ from neural_plasticity.errors import HeadError
 from neural_plasticity.heads import MOST, HeadId
 from neural_plasticity.hub import first_line
 from neural_plasticity.models.layouts import LayerLayout, layer_layouts, unsupported
+from neural_plasticity.models.parts import put, whole
 from neural_plasticity.models.proof import prove, trial
 from neural_plasticity.models.seam import LayerSeam, seam_of
+from neural_plasticity.models.sharding import apart
 from neural_plasticity.models.surgery import Surgery, correct_counts, perform, plan_surgery, with_added, write_record
 
 _SAID = ("plasticity", "quantization_config")  # what the configuration says of heads
@@ -131,11 +133,12 @@ def _change(model: Any, layouts: Layouts, targets: Layouts, seed: int) -> Callab
     said = {name: value for name, value in vars(model.config).items() if name in _SAID}
 
     def back() -> None:
-        perform(model, before)
-        correct_counts(model, targets, layouts)
-        for layout, seam in zip(layouts, seams, strict=True):
-            if seam is not None:
-                layout.module.plasticity = seam
+        with apart(model):
+            perform(model, before)
+            correct_counts(model, targets, layouts)
+            for layout, seam in zip(layouts, seams, strict=True):
+                if seam is not None:
+                    layout.module.plasticity = seam
         for name in _SAID:
             vars(model.config).pop(name, None)
         vars(model.config).update(said)
@@ -143,12 +146,13 @@ def _change(model: Any, layouts: Layouts, targets: Layouts, seed: int) -> Callab
     with trial(model) as forward:
         expected = forward()
         try:
-            perform(model, surgery)
-            correct_counts(model, layouts, targets)
-            for layout, target, seam in zip(layouts, targets, seams, strict=True):
-                if seam is not None and target.query_ids != layout.query_ids:
-                    layout.module.plasticity = _resized_seam(seam, layout, target)
-            _say(model.config, targets)
+            with apart(model):
+                perform(model, surgery)
+                correct_counts(model, layouts, targets)
+                for layout, target, seam in zip(layouts, targets, seams, strict=True):
+                    if seam is not None and target.query_ids != layout.query_ids:
+                        layout.module.plasticity = _resized_seam(seam, layout, target)
+                _say(model.config, targets)
             fewer = any(target.heads < layout.heads for layout, target in zip(layouts, targets, strict=True))
             prove(model, layer_layouts(model), forward, forward() if fewer else expected)
         except BaseException as error:
@@ -184,14 +188,15 @@ def _initialise(model: nn.Module, layouts: Layouts, targets: Layouts, surgery: S
     generator = torch.Generator().manual_seed(seed)
     for layout, target in zip(layouts, targets, strict=True):
         for old, new in zip(layout.slices(), target.slices(), strict=True) if layout.groups != target.groups else ():
-            whole = surgery.parameters[new.parameter]
+            wide = surgery.parameters[new.parameter]
             fresh = new.index[len(old.index) :].flatten()
-            if new.kind == "output" or whole.dim() < 2 or not len(fresh):
+            if new.kind == "output" or wide.dim() < 2 or not len(fresh):
                 continue
-            rows = model.get_parameter(old.parameter).detach().index_select(old.dim, old.index.flatten())
-            shape = [len(fresh) if dim == new.dim else size for dim, size in enumerate(whole.shape)]
+            have = whole(model.get_parameter(old.parameter).detach())
+            rows = have.index_select(old.dim, old.index.flatten().to(have.device))
+            shape = [len(fresh) if dim == new.dim else size for dim, size in enumerate(wide.shape)]
             values = torch.randn(shape, generator=generator) * _width(rows, model)
-            whole.index_copy_(new.dim, fresh.to(whole.device), values.to(whole))
+            put(wide, new.dim, fresh.to(wide.device), values.to(wide.device, wide.dtype))
 
 
 def _width(rows: Tensor, model: Any) -> float:
