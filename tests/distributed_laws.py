@@ -1,6 +1,6 @@
 """What two processes that compute together find, as figures: run alone, and run by a launcher, to be held side by side.
 
-``python tests/distributed_laws.py MODEL TEXT OUT``: process r writes OUT/<processes>-<r>.npz.
+``python tests/distributed_laws.py MODEL TEXT OUT [--fsdp]``: process r writes OUT/<processes>-<r>.npz.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from neural_plasticity.experiment.state import Experiment
 from neural_plasticity.experiment.training_phases import fine_tuning, warmup
 from neural_plasticity.importance import score_heads
 from neural_plasticity.importance.benefit import benefits
+from neural_plasticity.models.parts import whole
 from tests.small_runs import small_config
 
 CRITERIA = ("entropy", "gradient", "fisher", "output_norm", "combined", "ablation", "gradient_signed")
@@ -56,11 +57,11 @@ def figures_of(x: Experiment) -> dict[str, Any]:
         elif isinstance(event, StepMetrics):
             losses.append([event.metrics.get(name, np.nan) for name in ("loss", "control_loss", "validation_loss")])
     found["heads"], found["steps"] = np.concatenate(pruned), np.array(losses)
-    found["weights"] = torch.cat([one.detach().flatten() for one in x.model.parameters()]).numpy()
+    found["weights"] = torch.cat([whole(one.detach()).flatten() for one in x.model.parameters()]).numpy()
     return found
 
 
-def main(model: Path, text: Path, out: Path) -> None:
+def main(model: Path, text: Path, out: Path, fsdp: bool = False) -> None:
     config = small_config(
         model,
         text,
@@ -73,6 +74,7 @@ def main(model: Path, text: Path, out: Path) -> None:
         pruning_level="0.3",
         learning_rate=1e-3,
         eval_sequences=7,
+        fsdp=fsdp,
     )
     x = open_experiment(config)
     for module in x.model.modules():  # masks of dropout are drawn by each process for its own part
@@ -83,4 +85,4 @@ def main(model: Path, text: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*(Path(one) for one in sys.argv[1:]))
+    main(*(Path(one) for one in sys.argv[1:4]), fsdp="--fsdp" in sys.argv)

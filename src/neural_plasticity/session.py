@@ -16,7 +16,7 @@ from neural_plasticity.config import RunConfig, from_json
 from neural_plasticity.errors import ConfigError, InputError, RecordError
 from neural_plasticity.events import Event, LogLine, RunEnded, RunStarted
 from neural_plasticity.keeping import CHECKPOINTS, Interrupts, Keeper, stopped, to_an_end
-from neural_plasticity.launch import is_main
+from neural_plasticity.launch import is_main, launched
 from neural_plasticity.record import RecordWriter, open_run
 from neural_plasticity.record.fork import fork_record
 from neural_plasticity.record.lock import DirectoryLock
@@ -136,7 +136,9 @@ def resume_run(run_dir: Path, **given: Any) -> int:
         if is_main():  # before it is asked how it stands, which another process may be about to change
             lock = DirectoryLock(run_dir)
             stack.callback(lock.release)
-        return go_on(_resumed(_started_with(run_dir), given), run_dir, lock=lock)
+        config = _resumed(_started_with(run_dir), given)
+        # How a model is held is no part of the experiment: what several processes held in parts goes on with one.
+        return go_on(replace(config, fsdp=config.fsdp and launched()[1] > 1), run_dir, lock=lock)
 
 
 def _started_with(run_dir: Path) -> RunConfig:
@@ -208,11 +210,12 @@ def go_on(
 # What names code to be run: a record may be somebody else's, so that its word alone runs nothing.
 _CODE_OPTIONS = ("pruning_strategy", "eval", "trust_remote_code")
 VIEW_OPTIONS = ("use_dashboard", "no_browser", "no_visualize", "wandb", "online", "track", "tags", "checkpoint_every")
+_HOLDING = ("fsdp",)  # how, not what
 
 
 def _resumed(recorded: RunConfig, given: Mapping[str, Any]) -> RunConfig:
     for name, value in given.items():
-        if name not in VIEW_OPTIONS and not (name in _CODE_OPTIONS and value == getattr(recorded, name)):
+        if name not in (*VIEW_OPTIONS, *_HOLDING) and not (name in _CODE_OPTIONS and value == getattr(recorded, name)):
             raise ConfigError(f"--resume: goes on with the options it was started with; leave --{name} out.")
     for name in _CODE_OPTIONS:
         value = getattr(recorded, name)

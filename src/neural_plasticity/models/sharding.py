@@ -21,7 +21,6 @@ from typing import Any, NamedTuple, TypeVar
 from torch import Tensor, nn
 from torch.distributed import _composable_state as composable
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 from neural_plasticity.models.layouts import layer_layouts
@@ -46,6 +45,8 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
     Parameters may be whole (the same on every process: nothing is exchanged) or divided before. One layer's are whole
     on the mesh's device at a time. They are other objects afterwards, so make optimisers then.
     """
+    from torch.distributed.fsdp import fully_shard  # takes a while, and few runs need it
+
     gc.collect()  # what was divided and dropped holds itself by its hooks
     _undress(model)
     for module in model.modules():
@@ -120,6 +121,8 @@ class _Worn(NamedTuple):
 
 def _undress(model: nn.Module) -> list[_Worn]:
     """Take off what ``fully_shard`` put on, in place; what each module wore."""
+    from torch.distributed.fsdp import FSDPModule
+
     worn = []
     for module in model.modules():
         if isinstance(module, FSDPModule):
