@@ -140,8 +140,10 @@ def _undress(model: nn.Module) -> list[_Worn]:
 
 
 def _our_hooks(hooks: Any) -> Any:
-    """Those that ``fully_shard`` did not add, with all that is said of them by their number."""
-    return type(hooks)((key, hook) for key, hook in hooks.items() if not _of_fsdp(hook)) if hooks else hooks
+    """Those that ``fully_shard`` did not add; the same object where it added none, since handles refer to it."""
+    if not hooks or not any(map(_of_fsdp, hooks.values())):
+        return hooks
+    return type(hooks)((key, hook) for key, hook in hooks.items() if not _of_fsdp(hook))
 
 
 def _of_fsdp(hook: Any) -> bool:
