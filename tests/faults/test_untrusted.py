@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn.modules.module import _global_parameter_registration_hooks
 
 from neural_plasticity.cli import main
 from neural_plasticity.errors import ModelError, RecordError
 from neural_plasticity.events import AttentionMaps, Evaluation, HeadScores, LogLine, RunStarted, StepMetrics
-from neural_plasticity.models.inspection import inspect
+from neural_plasticity.models.inspection import check_size, inspect
 from neural_plasticity.models.loading import load_model
 from neural_plasticity.models.saving import load_pruned
 from neural_plasticity.record import RecordWriter, UnknownEvent, open_run
@@ -220,6 +221,9 @@ MODELS: dict[str, tuple[Callable[[Path], None], str]] = {
         "a file elsewhere",
     ),
     "a billion layers": (lambda model: change(model, "config.json", n_layer=10**9), "n_layer"),
+    "thousands of layers": (
+        lambda model: change(model, "config.json", n_layer=4_000, n_embd=8), r"describes more than [\d,]+ modules",
+    ),
     "a terabyte of embeddings": (
         lambda model: change(model, "config.json", n_embd=2**16, vocab_size=2**22), "describes",
     ),
@@ -255,6 +259,56 @@ def test_sizes_and_bases_of_honest_configurations_are_no_counts(model: Path) -> 
     honest = {"shared_expert_intermediate_size": 20_480, "block_ff_dim": 12_288, "rope_theta": 4.59e10}
     change(model, "config.json", **honest)
     inspect("refused:", model)
+
+
+def test_a_saved_model_is_no_larger_than_its_weights_either(model: Path) -> None:
+    change(model, "config.json", n_embd=2**16, vocab_size=2**22)
+    with pytest.raises(ModelError, match=r"config\.json describes more than .* nothing is opened"):
+        load_pruned(model)
+
+
+def in_a_cache(model: Path, repository: str) -> Path:
+    """The model as a snapshot whose files are links, as in the hub's cache."""
+    snapshot = model.parent / repository / "snapshots" / "abc"
+    blobs = model.parent / repository / "blobs"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for file in model.iterdir():
+        (snapshot / file.name).symlink_to(file.rename(blobs / file.name))
+    return snapshot
+
+
+def test_links_lead_to_the_hub_caches_own_files_or_nowhere(model: Path) -> None:
+    snapshot = in_a_cache(model, "models--some--model")
+    assert load_pruned(snapshot) is not None
+    (snapshot / "extra.json").symlink_to(snapshot.parent.parent / "refs")
+    (snapshot.parent.parent / "refs").write_text("no blob")
+    with pytest.raises(ModelError, match=r"extra\.json is a link out of the directory"):
+        inspect("refused:", snapshot)
+
+
+def test_a_directory_that_is_merely_called_so_is_no_cache(model: Path) -> None:
+    with pytest.raises(ModelError, match="is a link out of the directory"):
+        inspect("refused:", in_a_cache(model, "somebody"))
+
+
+def test_links_are_followed_where_the_models_code_is_trusted_anyway(model: Path) -> None:
+    linked(model)
+    inspect("refused:", model, trust_remote_code=True)
+
+
+def test_counting_what_a_configuration_describes_ends_early_and_leaves_nothing_behind(model: Path) -> None:
+    made = []
+
+    def build() -> torch.nn.Module:
+        while True:
+            made.append(torch.nn.Linear(10_000, 10_000))
+
+    with pytest.raises(ModelError, match="describes more than"):
+        check_size("refused:", model, build)
+    assert len(made) < 3
+    assert torch.nn.Linear(3, 2).weight.device.type == "cpu"
+    assert not _global_parameter_registration_hooks
 
 
 def test_a_compact_model_names_a_class_of_models(model: Path) -> None:

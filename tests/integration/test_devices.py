@@ -204,3 +204,12 @@ def test_what_cannot_be_divided_or_would_go_unheard_is_refused(
     config = small_config(Path("m"), Path("t"), **changes)
     with pytest.raises(ConfigError, match=said):
         open_devices(config, environment)
+
+
+def test_more_processes_than_gpus_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    launched = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
+    config = small_config(Path("m"), Path("t"), batch_size=8, device="auto")
+    with pytest.raises(ConfigError, match="process 5 is number 2 on its machine, which has 1 GPU; start one"):
+        open_devices(config, launched)

@@ -68,3 +68,14 @@ def test_closing_ends_the_work_at_its_next_report() -> None:
     threading.Timer(0.2, closed.set).start()
     reports.close()  # returns when the work has ended
     assert len(calls) <= 1
+
+
+def test_the_thread_computes_where_this_process_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new thread's GPU is the first one, and not the one that this process took."""
+    taken: list[tuple[int, int]] = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.current_device", lambda: 3)
+    monkeypatch.setattr("torch.cuda.set_device", lambda device: taken.append((device, threading.get_ident())))
+    worked: list[int] = []
+    assert list(reported(lambda report: report(1, 1) or worked.append(threading.get_ident()))) == [(1, 1)]
+    assert taken == [(3, worked[0])]

@@ -53,6 +53,12 @@ def open_devices(config: RunConfig, environment: Mapping[str, str] = os.environ)
     cpu = config.device == "cpu" or not torch.cuda.is_available()
     if cpu and config.device == "cuda":
         raise ConfigError("--device cuda: this machine has no such device; try --device cpu.")
+    place = int(environment.get("LOCAL_RANK", rank))
+    if not cpu and place >= (there := torch.cuda.device_count()):
+        raise ConfigError(
+            f"process {rank} is number {place + 1} on its machine, which has {there} GPU{'s' if there > 1 else ''}; "
+            "start one process for each GPU, or give --device cpu."
+        )
     from accelerate import Accelerator
     from accelerate.utils import InitProcessGroupKwargs
 

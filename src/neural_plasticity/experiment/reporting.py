@@ -8,6 +8,8 @@ from queue import SimpleQueue
 from threading import Event
 from typing import TypeVar
 
+import torch
+
 T = TypeVar("T")
 Report = tuple[int, int]  # done, planned
 
@@ -35,8 +37,16 @@ def reported(work: Callable[[Callable[[int, int], None]], T], *, stepwise: bool 
         if abandoned.is_set():
             raise _Abandoned
 
+    # A new thread's GPU is the first one, whichever this process has taken.
+    device = torch.cuda.current_device() if torch.cuda.is_available() else None
+
+    def working() -> T:
+        if device is not None:
+            torch.cuda.set_device(device)
+        return work(report)
+
     with ThreadPoolExecutor(max_workers=1) as pool:
-        future = pool.submit(work, report)
+        future = pool.submit(working)
         future.add_done_callback(lambda _: reports.put(None))
         try:
             while (one := reports.get()) is not None:

@@ -10,14 +10,21 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+from torch import nn
+from torch.nn.modules.module import (
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
+from transformers import CONFIG_MAPPING
+from transformers.initialization import no_init_weights
 
 from neural_plasticity.errors import ModelError
 
@@ -29,6 +36,7 @@ _COUNTED = re.compile(r"(layer|expert|block)(?!.*_(size|dim)$)|_heads?$|^n_head$
 _LARGEST = 2**31  # of any other whole number in a configuration: a size, a token, a number of positions
 # A compact model's configuration tells the size before pruning; ties and buffers are not in the file at all.
 _MOST_TIMES, _ROOM = 8, 50_000_000  # weights
+_MODULES_TIMES, _MODULES_ROOM = 64, 10_000  # modules for each tensor: weights of many experts may be one
 
 
 def inspect(refuse: str, folder: Path, trust_remote_code: bool = False) -> None:
@@ -37,7 +45,7 @@ def inspect(refuse: str, folder: Path, trust_remote_code: bool = False) -> None:
     Raises:
         ModelError: ``refuse`` and what is wrong.
     """
-    _check_files(refuse, folder)
+    _check_files(refuse, folder, links=trust_remote_code)
     config = _read(refuse, folder / _CONFIG)
     if (folder / _ADAPTER).exists():  # peft would build what it describes, of any size
         raise ModelError(f"{refuse} {_ADAPTER} describes an adapter; merge it into the weights first.")
@@ -61,20 +69,48 @@ def inspect(refuse: str, folder: Path, trust_remote_code: bool = False) -> None:
         _check_counts(refuse, config, len(list(tensors(refuse, folder))))
 
 
-def check_size(refuse: str, folder: Path, config: Any) -> None:
+def check_size(refuse: str, folder: Path, build: Callable[[], nn.Module]) -> None:
     """Refuse a configuration that describes a much larger model than the weights beside it could fill.
 
+    ``build`` makes the model that it describes. It is ended as soon as that is too large, and allocates nothing.
+
     Raises:
-        ModelError: it does; nothing has been allocated.
+        ModelError: it is.
     """
-    held = sum(prod(shape) for _, shape in tensors(refuse, folder))
+    shapes = [shape for _, shape in tensors(refuse, folder)]
+    held = sum(map(prod, shapes))
     if not held:
         raise ModelError(f"{refuse} it has no weights; expected safetensors, as model.save_pretrained writes them.")
-    with torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    told = sum(one.numel() for one in (*empty.parameters(), *empty.buffers()))
-    if told > _MOST_TIMES * held + _ROOM:
-        raise ModelError(f"{refuse} {_CONFIG} describes {told:,} weights, its files hold {held:,}; nothing is opened.")
+    most, most_modules = _MOST_TIMES * held + _ROOM, _MODULES_TIMES * len(shapes) + _MODULES_ROOM
+    weights, modules, here = 0, 0, threading.get_ident()
+
+    def count(_module: nn.Module, _name: str, made: nn.Module | nn.Parameter | None) -> None:
+        nonlocal weights, modules
+        if threading.get_ident() == here:
+            weights += made.numel() if isinstance(made, nn.Parameter) else 0
+            modules += isinstance(made, nn.Module)
+            expect()
+
+    def expect() -> None:
+        if weights > most:
+            raise ModelError(
+                f"{refuse} {_CONFIG} describes more than {most:,} weights, its files hold {held:,}; nothing is opened."
+            )
+        if modules > most_modules:
+            raise ModelError(
+                f"{refuse} {_CONFIG} describes more than {most_modules:,} modules, its files hold {len(shapes):,} "
+                "tensors; nothing is opened."
+            )
+
+    hooks = register_module_parameter_registration_hook(count), register_module_module_registration_hook(count)
+    try:
+        with torch.device("meta"), no_init_weights():
+            empty = build()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    weights = sum(one.numel() for one in (*empty.parameters(), *empty.buffers()))
+    expect()
 
 
 def tensors(refuse: str, folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -84,10 +120,7 @@ def tensors(refuse: str, folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
         ModelError: they cannot be read, they are pickled, or an index names a file elsewhere.
     """
     files = sorted(folder.glob("*.safetensors"))
-    listed = _read(refuse, folder / _INDEX, needed=False).get("weight_map", {})
-    for file in set(listed.values()) if isinstance(listed, dict) else {None}:
-        if not isinstance(file, str) or Path(file).name != file:
-            raise ModelError(f"{refuse} {_INDEX} names a file elsewhere ({file!s:.80}); it is not read.")
+    parts(refuse, folder)
     pickled = next((one.name for pattern in ("*.bin", "*.pt", "*.pth") for one in folder.glob(pattern)), None)
     if not files and pickled:
         raise ModelError(
@@ -103,21 +136,40 @@ def tensors(refuse: str, folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
             raise ModelError(f"{refuse} {one.name} cannot be read ({error!s:.120}).") from error
 
 
-def _check_files(refuse: str, folder: Path) -> None:
-    """Plain files and directories only; links only to where the same model's files lie, as in the hub's cache."""
+def parts(refuse: str, folder: Path) -> set[str]:
+    """The files that the directory's index of weights names; none where it has no index.
+
+    Raises:
+        ModelError: it cannot be read, or names a file elsewhere.
+    """
+    listed = _read(refuse, folder / _INDEX, needed=False).get("weight_map", {})
+    files: set[str] = set()
+    for file in listed.values() if isinstance(listed, dict) else [None]:
+        if not isinstance(file, str) or Path(file).name != file:
+            raise ModelError(f"{refuse} {_INDEX} names a file elsewhere ({file!s:.80}); it is not read.")
+        files.add(file)
+    return files
+
+
+def _check_files(refuse: str, folder: Path, links: bool) -> None:
+    """Plain files and directories only; ``links`` may lead anywhere, or only to where the hub's cache keeps files."""
     real = folder.resolve()
-    home = real.parent.parent if real.parent.name == "snapshots" else real
+    allowed = [real]
+    if real.parent.name == "snapshots" and real.parent.parent.name.startswith("models--"):
+        allowed.append(real.parent.parent / "blobs")
     seen = 0
     for path, directories, names in os.walk(folder):
         for name in (*directories, *names):
             one = Path(path, name)
             seen += 1
             try:
-                kind, inside = one.stat().st_mode, one.resolve().is_relative_to(home)
+                kind, end = one.stat().st_mode, one.resolve()
             except (OSError, RuntimeError):
                 raise ModelError(f"{refuse} {one.name} cannot be read; nothing is opened.") from None
-            if not inside:
-                raise ModelError(f"{refuse} {one.name} is a link out of the directory; nothing is opened.")
+            if not links and not any(map(end.is_relative_to, allowed)):
+                raise ModelError(
+                    f"{refuse} {one.name} is a link out of the directory; put the file itself there, or a hard link."
+                )
             if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
                 raise ModelError(f"{refuse} {one.name} is neither a file nor a directory; nothing is opened.")
             if seen > _MOST_FILES:

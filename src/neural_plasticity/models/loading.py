@@ -18,11 +18,14 @@ from transformers.utils import logging
 
 from neural_plasticity.errors import ModelError, UnsupportedModelError
 from neural_plasticity.hub import first_line, hub_silence
-from neural_plasticity.models.inspection import check_size, inspect
+from neural_plasticity.models.inspection import check_size, inspect, parts
 from neural_plasticity.models.layouts import layer_layouts, refuse_by_name
 
 BUILTIN = "builtin"
 BUILTIN_DIRECTORY = Path(__file__).parent / "builtin"
+# What a repository of the hub may hold that is read here, and what looks alike: other formats of the same weights.
+_READ = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+_NOT_READ = ["*/*", "consolidated*", "*.fp16.*", "adapter_model*"]
 _INSTEAD = "give 'builtin' or a directory that holds a saved model"
 
 
@@ -32,26 +35,31 @@ def load_model(
     """(model, tokeniser), the model in evaluation mode on ``device`` in ``dtype`` (default float32).
 
     ``name`` is "builtin", a directory with a saved model (compact ones open as well), or a hub name. What lies in the
-    hub's cache is used as it is, without asking the network; else it is downloaded. A tokeniser without a padding token
-    pads with its end-of-text token. No code of the model's own is run without ``trust_remote_code``, nothing is
-    unpickled, and a directory's claims are checked before anything is allocated (`inspection`).
+    hub's cache is used as it is, without asking the network; else its safetensors, texts and tables are downloaded. A
+    tokeniser without a padding token pads with its end-of-text token. No code of the model's own is run without
+    ``trust_remote_code``, nothing is unpickled, and the files' claims are checked before a library opens them
+    (`inspection`).
 
     Raises:
         UnsupportedModelError: the architecture's heads cannot be reached.
         ModelError: not found, hub unreachable, not a causal language model, or files that cannot be read.
     """
-    source, local = _source(name)
-    unknown = local and name != BUILTIN
-    if unknown:
+    source, cached = _source(name, trust_remote_code)
+    refuse = f"--model_name {name}: cannot be opened:"
+    if name != BUILTIN:
         with _instead():
-            inspect(f"--model_name {name}: cannot be opened:", Path(source), trust_remote_code)
-    how: dict[str, Any] = {"local_files_only": local, "trust_remote_code": trust_remote_code}
+            inspect(refuse, source, trust_remote_code)
+    # Code that is trusted may itself name code of another repository.
+    how: dict[str, Any] = {
+        "local_files_only": cached or not trust_remote_code,
+        "trust_remote_code": trust_remote_code,
+    }
     with _quiet(), opening(f"--model_name {name}: cannot be opened", f"; {_INSTEAD}."):
         config = AutoConfig.from_pretrained(source, **how)
         _check_kind(name, config)
-        if unknown and not trust_remote_code:
+        if name != BUILTIN and not trust_remote_code:
             with _instead():
-                check_size(f"--model_name {name}: cannot be opened:", Path(source), config)
+                check_size(refuse, source, lambda: AutoModelForCausalLM.from_config(config, trust_remote_code=False))
         tokenizer = AutoTokenizer.from_pretrained(source, **how)
         model, found = AutoModelForCausalLM.from_pretrained(
             source, dtype=dtype or torch.float32, output_loading_info=True, use_safetensors=True, **how
@@ -99,17 +107,17 @@ def opening(before: str, after: str = ".") -> Iterator[None]:
         raise ModelError(f"{before} ({first_line(error)}){after}") from error
 
 
-def _source(name: str) -> tuple[str, bool]:
-    """What ``from_pretrained`` is given, and whether it must stay on this machine."""
+def _source(name: str, trust_remote_code: bool) -> tuple[Path, bool]:
+    """The directory with the model's files, and whether they were on this machine already."""
     if name == BUILTIN:
         if not (BUILTIN_DIRECTORY / "config.json").is_file():
             raise ModelError("--model_name builtin: its weights are missing; run scripts/train_builtin_model.py.")
-        return str(BUILTIN_DIRECTORY), True
+        return BUILTIN_DIRECTORY, True
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ModelError(f"--model_name {name}: the directory has no config.json; {_INSTEAD}.")
-        return str(path), True
+        return path, True
     if path.exists():
         raise ModelError(f"--model_name {name}: is a file; {_INSTEAD}.")
     try:
@@ -117,7 +125,7 @@ def _source(name: str) -> tuple[str, bool]:
     except HFValidationError as error:
         raise ModelError(f"--model_name {name}: no such directory, and not a hub name; {_INSTEAD}.") from error
     if snapshot is not None:
-        return str(snapshot), True
+        return snapshot, True
     cache = f"or fill the hub cache ({constants.HF_HUB_CACHE}) with `hf download {name}`"
     if constants.HF_HUB_OFFLINE:
         raise ModelError(f"--model_name {name}: not in the hub cache, and HF_HUB_OFFLINE is set; {_INSTEAD}, {cache}.")
@@ -126,16 +134,25 @@ def _source(name: str) -> tuple[str, bool]:
             f"--model_name {name}: no such directory, not in the hub cache, and the hub cannot be reached "
             f"({reason}); {_INSTEAD}, {cache}."
         )
-    return name, False
+    wanted = [*_READ, *(["*.py"] if trust_remote_code else [])]
+    with _quiet(), opening(f"--model_name {name}: cannot be downloaded", f"; {_INSTEAD}."):
+        downloaded = huggingface_hub.snapshot_download(
+            name, cache_dir=constants.HF_HUB_CACHE, allow_patterns=wanted, ignore_patterns=_NOT_READ
+        )
+    if not Path(downloaded, "config.json").is_file():
+        raise ModelError(f"--model_name {name}: that repository has no config.json; {_INSTEAD}.")
+    return Path(downloaded), False
 
 
 def _cached_snapshot(name: str) -> Path | None:
-    """The cached snapshot of ``name`` if it is whole: configuration and weights."""
+    """The cached snapshot of ``name`` if it is whole: configuration and weights, every part of them."""
     config = huggingface_hub.try_to_load_from_cache(name, "config.json", cache_dir=constants.HF_HUB_CACHE)
     if not isinstance(config, str):
         return None
     folder = Path(config).parent
-    return folder if any(folder.glob("*.safetensors")) or any(folder.glob("*.bin")) else None
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        return None
+    return None if any(not (folder / part).exists() for part in parts(f"--model_name {name}:", folder)) else folder
 
 
 def _check_kind(name: str, config: Any) -> None:

@@ -17,7 +17,7 @@ from transformers import AutoConfig, PreTrainedModel
 from neural_plasticity.errors import ModelError, UnsupportedModelError
 from neural_plasticity.models import quantizer as quantizer  # registers how transformers opens a compact model
 from neural_plasticity.models.compaction import compact, is_pruned
-from neural_plasticity.models.inspection import inspect
+from neural_plasticity.models.inspection import check_size, inspect
 from neural_plasticity.models.layouts import Kind, LayerLayout, layer_layouts, unsupported
 from neural_plasticity.models.loading import opening
 from neural_plasticity.models.seam import backend_of
@@ -56,6 +56,7 @@ def load_pruned(path: str | PathLike[str], **options: Any) -> Any:
         model_class: Any = getattr(transformers, named, None) if isinstance(named, str) else None
         if not _is_model(model_class):
             raise ModelError(f"{folder}: config.json names no model class that transformers has; save the model again.")
+        check_size(f"{folder}: the saved model cannot be opened:", folder, lambda: model_class(copy.deepcopy(config)))
         model, found = model_class.from_pretrained(
             folder, output_loading_info=True, use_safetensors=True, **{"dtype": "auto", **options}
         )
