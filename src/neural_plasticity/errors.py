@@ -27,7 +27,14 @@ __all__ = [
 
 
 class NeuralPlasticityError(Exception):
-    """Root of every error raised on purpose by this package."""
+    """Root of every error raised on purpose by this package.
+
+    Its message is one line and safe to print, whatever names and values from outside are quoted in it.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if text.isprintable() else "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 class InputError(NeuralPlasticityError, ValueError):

@@ -16,6 +16,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from neural_plasticity import events as ev
+from neural_plasticity.dashboard.demo_events import simulate
 from neural_plasticity.heads import HeadId, HeadState
 from neural_plasticity.record import RecordWriter, Run, open_run
 from neural_plasticity.record.fork import fork_record
@@ -121,13 +122,25 @@ def _more(sample: SampleRun) -> list[ev.Event]:
 
 
 @cache
-def template() -> bytes:
-    """A whole record of a few kilobytes."""
+def template(which: int = 0) -> bytes:
+    """A whole record of a few kilobytes: 0 is a sample of everything; then several attempts, a run that is still going
+    on, and a simulated experiment with growth."""
     with TemporaryDirectory() as folder:
+        run_dir = Path(folder) / "run"
         sample = SampleRun(layers=2, heads=3, warmup_steps=8, tuning_steps=6)
         *events, end = sample.events()
-        path = write_events(Path(folder) / "run", [*events, *_more(sample), end])
-        return (path / "run.sqlite").read_bytes()
+        if which == 0:
+            write_events(run_dir, [*events, *_more(sample), end])
+        elif which == 1:
+            write_events(run_dir, events[:50])
+            for kept in (40, 30):
+                with RecordWriter.reopen(run_dir, after_seq=kept, notes=("went on",)) as writer:
+                    writer.append_many([events[0], *events[kept : kept + 25]])
+        elif which == 2:
+            write_events(run_dir, [*events[: len(events) // 2], *_more(sample)])
+        else:
+            write_events(run_dir, simulate(cycles=2, layers=2, heads=4, fine_tuning_steps=4))
+        return (run_dir / "run.sqlite").read_bytes()
 
 
 # Changes ---------------------------------------------------------------------------------------------------------
@@ -148,9 +161,10 @@ class Bytes:
 
     at: Sequence[tuple[int, int]]
     length: int
+    which: int = 0
 
     def apply(self, path: Path) -> None:
-        data = bytearray(template())
+        data = bytearray(template(self.which))
         for place, value in self.at:
             data[place % len(data)] = value
         path.write_bytes(bytes(data[: len(data) * self.length // 10_000]))
@@ -161,9 +175,10 @@ class Rows:
     """Changes inside SQLite, one after the other."""
 
     steps: Sequence[tuple[Any, ...]]
+    which: int = 0
 
     def apply(self, path: Path) -> None:
-        path.write_bytes(template())
+        path.write_bytes(template(self.which))
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.executescript(
                 "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA ignore_check_constraints=ON"
@@ -192,10 +207,10 @@ def _json(connection: sqlite3.Connection, row: int, node: int, leaf: Any, key: s
         return
     seq, payload = rows[row % len(rows)]
     plain = json.loads(payload)
-    places = list(_places(plain))
-    if not places:
+    at_all = list(places(plain))
+    if not at_all:
         return
-    holder, at = places[node % len(places)]
+    holder, at = at_all[node % len(at_all)]
     if key is None:
         holder[at] = leaf
     elif isinstance(holder, dict):
@@ -205,12 +220,12 @@ def _json(connection: sqlite3.Connection, row: int, node: int, leaf: Any, key: s
     connection.execute("UPDATE recorded SET payload = ? WHERE seq = ?", (json.dumps(plain), seq))
 
 
-def _places(value: Any) -> Any:
+def places(value: Any) -> Any:
     """Every place of a JSON value that something else can be put into."""
     if isinstance(value, dict | list):
         for key in list(value) if isinstance(value, dict) else range(len(value)):
             yield value, key
-            yield from _places(value[key])
+            yield from places(value[key])
 
 
 def _deep(connection: sqlite3.Connection, row: int) -> None:
@@ -231,11 +246,13 @@ STEPS = st.one_of(
     st.tuples(st.just("schema"), st.integers(0, len(SCHEMA) - 1)),
     st.tuples(st.just("deep"), PLACE),
 )
-ROWS = st.builds(Rows, st.lists(STEPS, min_size=1, max_size=4))
+WHICH = st.sampled_from((0, 0, 1, 2, 3))
+ROWS = st.builds(Rows, st.lists(STEPS, min_size=1, max_size=4), WHICH)
 BYTES = st.builds(
     Bytes,
     st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 255)), max_size=12),
     st.one_of(st.just(10_000), st.just(10_000), st.integers(0, 10_000)),
+    WHICH,
 )
 CHANGED = st.one_of(ROWS, ROWS, BYTES)
 USES = st.sampled_from(

@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.fuzz import models, records, requests, small
+from tests.fuzz import checkpoints, files, models, records, requests, small
 
 
 @dataclass(frozen=True)
@@ -30,5 +30,9 @@ TARGETS: Mapping[str, Target] = {
     "arrays": Target((small.DTYPES, small.SHAPES, small.CODECS, small.DATA), small.one_array, 4),
     "models": Target((models.CHANGES, st.booleans()), models.one_model),
     "configurations": Target((models.OPTIONS,), models.one_configuration, 4),
+    "checkpoints": Target((checkpoints.WHICH, checkpoints.CHANGES), checkpoints.one_checkpoint),
+    "sweeps": Target((files.MANIFESTS, files.KINDS, files.RECORDS), files.one_sweep),
+    "texts": Target((files.TEXTS, files.DIRECTORIES), files.one_text, 2),
+    "pages": Target((files.PAGES,), files.one_page),
     "documents": Target((small.PACKED,), small.one_document, 4),
 }

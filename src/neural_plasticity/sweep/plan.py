@@ -23,6 +23,7 @@ from neural_plasticity.sweep.tasks import Task
 MANIFEST = "sweep.json"
 CELLS = "cells"
 LOGS = "logs"
+_MOST_BYTES = 1_000_000  # of a manifest
 SHARED = ".shared"  # hidden: what cells begin with is no run to look at or to compare
 
 
@@ -175,9 +176,11 @@ def claim(plan: Plan) -> DirectoryLock:
 
 def _read(manifest: Path) -> Mapping[str, Any]:
     try:
-        options = json.loads(manifest.read_text(encoding="utf-8"))["options"]
-        if isinstance(options, dict):
-            return options
-    except (OSError, ValueError, LookupError, TypeError):
+        # A pipe would be waited for without end.
+        if manifest.is_file() and manifest.stat().st_size <= _MOST_BYTES:
+            options = json.loads(manifest.read_text(encoding="utf-8"))["options"]
+            if isinstance(options, dict):
+                return options
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         pass
     raise RecordError(f"{manifest}: cannot be read; it says what the sweep in this directory is. Give another one.")

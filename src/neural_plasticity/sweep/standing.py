@@ -55,7 +55,7 @@ def other_option(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     for name in sorted({*recorded, *wanted} - set(VIEWS)):
         there, asked = (side.get(name, default.get(name)) for side in (recorded, wanted))
         if there != asked:
-            return f"--{name} {there} there, {asked} asked for"
+            return f"--{name!s:.60} {there!s:.80} there, {asked!s:.80} asked for"
     return ""
 
 

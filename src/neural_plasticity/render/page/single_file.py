@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import contextlib
 import html
 import re
@@ -27,6 +28,7 @@ from neural_plasticity.views.overview import Overview
 PAGE_NAME = "dashboard.html"
 _TEMPORARY = ".page-"
 _LEFT_SECONDS = 3600.0
+_MOST_BYTES = 2**28  # of what a page carries, a hundred times what they have
 _DATABASE = b"SQLite format 3\0"
 
 
@@ -110,11 +112,19 @@ def read_page(path: Path | str) -> dict[str, Any]:
     Raises:
         RecordError: it is not such a file.
     """
-    found = re.search(r'id="npd-data">([A-Za-z0-9+/=\s]*)<', Path(path).read_text(encoding="utf-8"))
-    if found is None:
-        raise RecordError(f"{path}: expected a dashboard page with its data inside.")
-    content: dict[str, Any] = unpack(zlib.decompress(base64.b64decode(found.group(1)), -zlib.MAX_WBITS))
-    return content
+    no_page = RecordError(f"{path}: expected a dashboard page with its data inside.")
+    try:
+        found = re.search(r'id="npd-data">([A-Za-z0-9+/=\s]*)<', Path(path).read_text(encoding="utf-8"))
+        if found is None:
+            raise no_page
+        inflating = zlib.decompressobj(-zlib.MAX_WBITS)
+        content = inflating.decompress(base64.b64decode(found.group(1)), _MOST_BYTES)
+    except (OSError, UnicodeDecodeError, zlib.error, binascii.Error) as error:
+        raise no_page from error
+    carried = unpack(content) if inflating.eof else None
+    if not isinstance(carried, dict):
+        raise no_page
+    return carried
 
 
 def _shell(view: Overview, version: str) -> str:

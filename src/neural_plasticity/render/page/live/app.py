@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from urllib.parse import quote
 
@@ -13,10 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from neural_plasticity.errors import InputError, NeuralPlasticityError, RecordError
 from neural_plasticity.render.page.document import META, SECTIONS
-from neural_plasticity.render.page.live.comparing import Comparisons, page_of_comparison
+from neural_plasticity.render.page.live.comparing import Comparisons
 from neural_plasticity.render.page.live.guard import refusal
 from neural_plasticity.render.page.live.registry import Registry, Watched
 from neural_plasticity.render.page.live.runs import HERE
@@ -121,14 +121,14 @@ async def _runs(request: Request) -> Response:
 
 async def _compare(request: Request) -> Response:
     comparisons: Comparisons = request.app.state.comparisons
+    runs = request.query_params.getlist("run")
     try:
-        compared = await comparisons.of(request.query_params.getlist("run"))
+        if request.url.path.endswith("/export"):
+            headers = {"Content-Disposition": 'attachment; filename="compare.html"'}
+            return Response(await comparisons.page(runs), headers=headers, media_type="text/html")
+        compared = await comparisons.of(runs)
     except InputError as error:
         return refusal(400, str(error))
-    if request.url.path.endswith("/export"):
-        page = await asyncio.to_thread(page_of_comparison, compared)
-        headers = {"Content-Disposition": 'attachment; filename="compare.html"'}
-        return Response(page, headers=headers, media_type="text/html")
     tag = f'"{compared.tag}"'
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers={"ETag": tag})
@@ -182,25 +182,33 @@ async def _stream(request: Request, watched: Watched) -> Response:
     messages = watched.follower.stream(after)
     first = await anext(messages)  # a damaged record is said with a status, which comes before the body
 
-    async def told() -> AsyncIterator[bytes]:
-        yield first
+    async def told() -> AsyncGenerator[bytes, None]:
         async with aclosing(messages):
+            yield first
             async for message in messages:
                 yield message
 
-    return StreamingResponse(told(), headers={"X-Accel-Buffering": "no"}, media_type=_STREAM)
+    return _Stream(told(), headers={"X-Accel-Buffering": "no"}, media_type=_STREAM)
+
+
+class _Stream(StreamingResponse):
+    """Without a task of its own that looks whether the reader has left: `Patience` ends it then."""
+
+    body_iterator: AsyncGenerator[bytes, None]
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        async with aclosing(self.body_iterator):
+            await self.stream_response(send)
 
 
 async def _export(_request: Request, watched: Watched) -> Response:
-    from neural_plasticity.render.page import render_page
-
-    page = await watched.documents.query(render_page)
-    name = (await watched.documents.query(lambda run: run.name)) or "run"
-    kept = "".join(one if one.isalnum() or one in "-_." else "-" for one in figures.clean(name))[:80].strip("-.")
+    made = await watched.documents.file()
+    name = figures.clean(made.name or "run")
+    kept = "".join(one if one.isalnum() or one in "-_." else "-" for one in name)[:80].strip("-.")
     file = f"{kept or 'run'}.html"
     plain = file.encode("ascii", "replace").decode().replace("?", "-")
     disposition = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file)}"
-    return Response(page, headers={"Content-Disposition": disposition}, media_type="text/html")
+    return Response(made.page, headers={"Content-Disposition": disposition}, media_type="text/html")
 
 
 def _packed(request: Request, plain: bytes, gzipped: bytes | None = None) -> Response:

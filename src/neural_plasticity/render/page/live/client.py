@@ -49,6 +49,7 @@ class Client:
                 return
             self._news.clear()
             try:
-                await asyncio.wait_for(self._news.wait(), heartbeat)
+                async with asyncio.timeout(heartbeat):
+                    await self._news.wait()
             except TimeoutError:
                 yield HEARTBEAT

@@ -15,6 +15,7 @@ from neural_plasticity.errors import InputError, RecordError
 from neural_plasticity.record import open_run
 from neural_plasticity.render.page.comparison import FEWEST, MOST, document_of, points_each, render_comparison
 from neural_plasticity.render.page.live.runs import HERE, Signature, find_runs, record_of, signature
+from neural_plasticity.render.page.live.waiting import to_its_end
 from neural_plasticity.render.page.packing import pack
 from neural_plasticity.views import figures
 from neural_plasticity.views.comparison import Comparison, LeftOut, comparison
@@ -45,6 +46,7 @@ class Comparisons:
         self._digests: dict[tuple[str, int], tuple[Signature | None, Digest | LeftOut]] = {}
         self._made: dict[tuple[str, ...], Compared] = {}
         self._next: dict[tuple[str, ...], float] = {}
+        self._page: tuple[Compared, bytes] | None = None
         self._turn = asyncio.Lock()
 
     async def of(self, ids: Sequence[str]) -> Compared:
@@ -54,7 +56,22 @@ class Comparisons:
             InputError: fewer than two of them can be compared, or too many were named.
         """
         async with self._turn:  # one at a time: all of them read the same records
-            return await asyncio.to_thread(self._of, ids)
+            return await to_its_end(asyncio.to_thread(self._of, ids))
+
+    async def page(self, ids: Sequence[str]) -> bytes:
+        """That comparison as a file of its own.
+
+        Raises:
+            InputError: as `of`.
+        """
+        async with self._turn:
+            return await to_its_end(asyncio.to_thread(self._page_of, ids))
+
+    def _page_of(self, ids: Sequence[str]) -> bytes:
+        compared = self._of(ids)
+        if self._page is None or self._page[0] is not compared:
+            self._page = compared, page_of_comparison(compared).encode()
+        return self._page[1]
 
     def _of(self, ids: Sequence[str]) -> Compared:
         key = tuple(dict.fromkeys(ids)) or tuple(find_runs(self._root))

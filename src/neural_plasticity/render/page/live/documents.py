@@ -18,6 +18,7 @@ from neural_plasticity.record import open_run
 from neural_plasticity.render.page import document as pages
 from neural_plasticity.render.page.live.columns import Columns, LiveSnapshot
 from neural_plasticity.render.page.live.follower import Follower
+from neural_plasticity.render.page.live.waiting import to_its_end
 from neural_plasticity.render.page.packing import pack
 
 SHARE = 0.2  # of one processor that building may take, at most, while a run goes on
@@ -38,6 +39,16 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class File:
+    """The run as a single file, as of event ``seq``."""
+
+    seq: int
+    state: str
+    name: str
+    page: bytes
+
+
+@dataclass(frozen=True)
 class _Built:
     seq: int
     state: str
@@ -53,6 +64,7 @@ class Documents:
         self._columns = Columns()
         self._built: dict[str, _Built] = {}
         self._answers: dict[tuple[tuple[str, ...], int, str], Answer] = {}
+        self._file: File | None = None
         self._turn = asyncio.Lock()
         self._next = 0.0
 
@@ -90,6 +102,25 @@ class Documents:
         async with self._turn:
             return await self._in_thread(lambda: ask(self._snapshot(self._follower.seq)))
 
+    async def file(self) -> File:
+        """The run as a single file, made once for all who asked before it was begun.
+
+        Raises:
+            RecordError: the record cannot be read.
+        """
+        await self._follower.refresh()
+        seq, state = self._follower.seq, self._follower.state
+        async with self._turn:
+            if self._file is None or self._file.seq < seq or self._file.state != state:
+                self._file = await self._in_thread(self._as_file, self._follower.seq, self._follower.state)
+            return self._file
+
+    def _as_file(self, seq: int, state: str) -> File:
+        from neural_plasticity.render.page import render_page
+
+        run = self._snapshot(seq)
+        return File(seq, state, run.name, render_page(run).encode())
+
     def _fresh(self, wanted: Sequence[str]) -> bool:
         """True when nothing of this has to be built."""
         return all(self._current(name, self._follower.seq, self._follower.state) for name in wanted)
@@ -125,4 +156,5 @@ class Documents:
 
     @staticmethod
     async def _in_thread(call: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(_builders, call, *arguments)
+        # To its end: what is built with is for one thread at a time, also where who asked has left.
+        return await to_its_end(asyncio.get_running_loop().run_in_executor(_builders, call, *arguments))

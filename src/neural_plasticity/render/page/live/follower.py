@@ -18,6 +18,7 @@ from neural_plasticity.events import Event, RunEnded, StepMetrics
 from neural_plasticity.record import Recorded, open_run
 from neural_plasticity.render.page.live.client import Client
 from neural_plasticity.render.page.live.updates import Place, Seen, Update, reset, seen, update
+from neural_plasticity.render.page.live.waiting import to_its_end
 
 POLL_SECONDS = 0.1
 MOST_EVENTS = 5_000  # kept in memory, and told in one update: whoever is further behind starts afresh
@@ -56,6 +57,7 @@ class Follower:
         self._attempt_starts: list[int] = []
         self._clients: set[Client] = set()
         self._turn = asyncio.Lock()
+        self._looks = 0  # at the record, begun and not failed
         self._task: asyncio.Task[None] | None = None
         self._told = ""
         self._begun = False
@@ -80,8 +82,16 @@ class Follower:
         Raises:
             RecordError: the record can no longer be read.
         """
+        before = self._looks
         async with self._turn:
-            self._take(await asyncio.to_thread(self._look))
+            if self._looks > before:
+                return  # somebody's look has begun since then, and is over: one does for all who wait
+            self._looks += 1
+            try:
+                self._take(await to_its_end(asyncio.to_thread(self._look)))
+            except BaseException:
+                self._looks -= 1
+                raise
 
     def _look(self) -> _News:
         last = self._run.last_seq

@@ -1,4 +1,4 @@
-"""How long, and with how much memory, the server waits for whoever reads slowly or not at all."""
+"""How long, and with how much memory, the server waits for whoever reads slowly, or has left."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ MOST_AT_ONCE = 500  # requests, streams among them: each takes a connection, and
 
 
 class Patience:
-    """Middleware: answers go out in parts, none is waited for without end, and there are not too many at once."""
+    """Middleware: answers go out in parts, none is waited for without end, and there are not too many at once.
+
+    Nothing is done any more for whoever has left.
+    """
 
     def __init__(self, app: ASGIApp, seconds: float = SEND_SECONDS, most: int = MOST_AT_ONCE) -> None:
         self.app = app
@@ -43,17 +46,43 @@ class Patience:
             for start in range(0, max(len(body) - PART_BYTES, 0), PART_BYTES):
                 part = {"type": message["type"], "body": body[start : start + PART_BYTES], "more_body": True}
                 await patiently(part)
+                await asyncio.sleep(0)  # others have their turn, and who has left is noticed
             last = (len(body) - 1) // PART_BYTES * PART_BYTES if len(body) > PART_BYTES else 0
             await patiently({**message, "body": body[last:]} if last else message)
 
         try:
-            await app(scope, receive, in_parts)
+            await _while_they_wait(app, scope, receive, in_parts)
         except BaseException as error:
             # uvicorn closes the connection of an answer that was not finished, which is all there is to do.
             if not (given_up and _only_timeouts(error)):
                 raise
         finally:
             self.answering -= 1
+
+
+async def _while_they_wait(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Call ``app`` until it has answered, or until whoever asked has left. Requests here have no body that is read."""
+    gone = asyncio.Event()
+
+    async def left() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+
+    async def received() -> Message:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    answering, leaving = asyncio.ensure_future(app(scope, received, send)), asyncio.ensure_future(left())
+    try:
+        await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        leaving.cancel()
+        if not answering.done():
+            answering.cancel()
+            await asyncio.wait([answering])
+    if not answering.cancelled():
+        await answering  # raises what it raised
 
 
 def _only_timeouts(error: BaseException) -> bool:

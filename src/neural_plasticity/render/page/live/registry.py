@@ -20,6 +20,7 @@ from neural_plasticity.render.page.live.runs import (
     record_of,
     signature,
 )
+from neural_plasticity.render.page.live.waiting import to_its_end
 
 LIST_SECONDS = 1.0  # the directory is searched at most this often
 LIST_SHARE = 0.2  # of one processor that searching may take, at most: long runs take long to sum up
@@ -60,7 +61,7 @@ class Registry:
                 known.follower.close()
                 known = None
             if known is None:
-                known = await asyncio.to_thread(_watch, record)
+                known = await to_its_end(asyncio.to_thread(_watch, record))
                 self._open[run_id] = known
             known.asked = time.monotonic()
             self._let_go(known)
@@ -83,7 +84,7 @@ class Registry:
         async with self._listing:
             began = time.monotonic()
             if began >= self._list_again:
-                self._entries = await asyncio.to_thread(_listed, self.root, self._entries)
+                self._entries = await to_its_end(asyncio.to_thread(_listed, self.root, self._entries))
                 self._list_again = began + max(LIST_SECONDS, (time.monotonic() - began) / LIST_SHARE)
         entries = [_now(entry) for _, entry in self._entries.values()]
         return sorted(entries, key=lambda entry: (-entry.last_event, entry.id))

@@ -126,6 +126,7 @@ def serve_in_thread(
     import uvicorn
 
     from neural_plasticity.render.page.live.app import make_app
+    from neural_plasticity.render.page.live.connection import PatientProtocol
     from neural_plasticity.render.page.live.guard import ANY_HOST, Access, Guard, is_loopback, names_of
     from neural_plasticity.render.page.live.patience import Patience
     from neural_plasticity.render.page.live.registry import Registry
@@ -156,9 +157,9 @@ def serve_in_thread(
             await registry.close()  # else open streams would be waited for
             await super().shutdown(sockets)
 
-    # h11: the parser that is always there, and that bounds the headers of a request (64 KiB).
+    # On h11: the parser that is always there, and that bounds the headers of a request (64 KiB).
     settings = uvicorn.Config(
-        app, http="h11", ws="none", loop="asyncio", lifespan="off", server_header=False,
+        app, http=PatientProtocol, ws="none", loop="asyncio", lifespan="off", server_header=False,
         log_config=None, log_level="critical", access_log=False,
         timeout_graceful_shutdown=int(_END_SECONDS), timeout_keep_alive=30,
     )  # fmt: skip
