@@ -1,7 +1,7 @@
 """The live server under a crowd, for simulated hours: is its memory flat, how late is the news, what does it cost?
 
 A run goes on (an hour of one event a second is played in `HOUR_S`), while 200 viewers follow it (streams and polls),
-ten read a page at a byte a second, pages fetch what changed, and connections are reset in every way, 10,000 in all
+ten read a page at a byte a second, pages fetch what changed, and connections are reset in every way, 10,000 in all.
 
     python benchmarks/server.py                 # writes results/server.csv and server_memory.csv; exit 1 beyond a bound
     python benchmarks/server.py --hour_s 20 --streams 20 --polls 5 --aborts 20      # a small one; writes nothing
