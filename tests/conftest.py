@@ -7,6 +7,7 @@ import os
 import random
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", HF_DATASETS_OFFLINE="1", MPLBACKEND="Agg")
+# What encoding the documented text gives is kept for this session, and shared by its workers and their processes.
+if "PLASTICITY_TEST_ASSETS" not in os.environ:
+    _assets = tempfile.TemporaryDirectory(prefix="plasticity-test-assets-")
+    os.environ["PLASTICITY_TEST_ASSETS"] = os.environ["HF_ASSETS_CACHE"] = _assets.name
 # A developer's own settings must not decide whether a test passes.
 for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_DIR", "FORCE_COLOR", "NO_COLOR"):
     os.environ.pop(name, None)

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from neural_plasticity.data.corpus import Document
+from neural_plasticity.data.token_cache import Tokenizer, encoded
 from neural_plasticity.errors import CorpusError
 
 IntBlocks = npt.NDArray[np.int64]
-
-
-class Tokenizer(Protocol):
-    """The part of a transformers tokeniser that packing needs."""
-
-    eos_token_id: int | None
-
-    def __call__(self, text: list[str], **kwargs: object) -> dict[str, list[list[int]]]: ...
 
 
 def token_blocks(documents: Sequence[Document], tokenizer: Tokenizer, block_tokens: int) -> IntBlocks:
@@ -29,7 +21,7 @@ def token_blocks(documents: Sequence[Document], tokenizer: Tokenizer, block_toke
     Raises:
         CorpusError: the text fills not even one block.
     """
-    stream = np.fromiter((t for ids in _encoded(documents, tokenizer) for t in ids), dtype=np.int64)
+    stream = encoded(documents, tokenizer).ids
     blocks = len(stream) // block_tokens
     if blocks == 0:
         names = ", ".join(d.name for d in documents[:3])
@@ -37,21 +29,14 @@ def token_blocks(documents: Sequence[Document], tokenizer: Tokenizer, block_toke
             f"--dataset: {names} holds {len(stream)} tokens, and one sequence needs {block_tokens}; "
             "give more text or a smaller --sequence_length."
         )
-    return stream[: blocks * block_tokens].reshape(blocks, block_tokens)
+    return stream[: blocks * block_tokens].reshape(blocks, block_tokens).astype(np.int64)
 
 
 def block_documents(documents: Sequence[Document], tokenizer: Tokenizer, block_tokens: int) -> IntBlocks:
     """For each of the ``token_blocks`` (blocks,) the number of the document in which its middle lies."""
-    ends = np.cumsum([len(ids) for ids in _encoded(documents, tokenizer)])
+    ends = np.cumsum(encoded(documents, tokenizer).lengths)
     middles = np.arange(ends[-1] // block_tokens) * block_tokens + block_tokens // 2
     return np.searchsorted(ends, middles, side="right")
-
-
-def _encoded(documents: Sequence[Document], tokenizer: Tokenizer) -> list[list[int]]:
-    """Token ids of each document, end-of-text after it."""
-    separator = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    encoded = tokenizer([d.text for d in documents], add_special_tokens=False, verbose=False)["input_ids"]
-    return [[*ids, *separator] for ids in encoded]
 
 
 def spread(blocks: IntBlocks, count: int) -> IntBlocks:

@@ -13,7 +13,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import get_constant_schedule_with_warmup
 
 from neural_plasticity.config import RunConfig
 from neural_plasticity.data.tokens import IntBlocks
@@ -69,7 +68,8 @@ class Trainee:
             group["initial_lr"] = config.learning_rate  # what a schedule that goes on reckons from
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
         protection = heads.protect(optimizer) if heads is not None else None
-        schedule = get_constant_schedule_with_warmup(optimizer, max(1, steps // 10), last_epoch=done - 1)
+        rise = max(1, steps // 10)  # transformers has this schedule too, in a module that loads its trainer and peft
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, step / rise), last_epoch=done - 1)
         parts, recomputes = config.gradient_accumulation_steps, config.gradient_checkpointing
         return cls(model, optimizer, schedule, protection, devices, parts, recomputes, adapters)
 
