@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,10 @@ from neural_plasticity.session import resume_run
 
 KILLS = 100
 
-# Appends until it is killed, and says after each return what was acknowledged. Everything about event n follows from n.
+# For each directory that it is told, a forked child appends until it is killed, and says after each return what was
+# acknowledged. Everything about event n follows from n.
 WRITER = """
+import os
 import sys
 import numpy as np
 from neural_plasticity.events import AttentionMaps, HeadScores, PhaseStarted, StepMetrics
@@ -44,29 +47,47 @@ def event(n):
         return HeadScores(step=n, scores={"entropy": np.full((12, 12), n / 7)})
     return StepMetrics(step=n, metrics={"loss": n / 3, f"rare{n % 10}": float("nan")})
 
-writer = RecordWriter.create(sys.argv[1])
-print("open", flush=True)
-n = 0
-while True:
-    n += 1
-    assert writer.append(event(n)) == n
-    print(n, flush=True)
+def write(directory):
+    writer = RecordWriter.create(directory)
+    print("open", os.getpid(), flush=True)
+    n = 0
+    while True:
+        n += 1
+        assert writer.append(event(n)) == n
+        os.write(1, b"%d\\n" % n)  # at once: a print may be killed between the number and the line's end
+
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        try:
+            write(line.rstrip())
+        finally:
+            os._exit(1)
+    print("ended", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
-def _killed(directory: Path, seconds: float) -> int:
-    """Number of the last event that a child acknowledged before SIGKILL, ``seconds`` after its first."""
-    command = [sys.executable, "-c", WRITER, str(directory)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "open\n"
-        timer = threading.Timer(seconds, child.kill)
-        timer.start()
-        lines = child.stdout.read().split("\n")
-        timer.join()
-    assert child.returncode == -signal.SIGKILL
-    # The last line may be cut short by the kill; a number counts only with its line end.
-    return int(lines[-2]) if len(lines) > 1 else 0
+def _killed(runs: list[tuple[Path, float]]) -> list[int]:
+    """For each directory the last event that a child acknowledged before SIGKILL, so many seconds after its first."""
+    pipe = subprocess.PIPE
+    acknowledged: list[int] = []
+    with subprocess.Popen([sys.executable, "-c", WRITER], stdin=pipe, stdout=pipe, text=True) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        for directory, seconds in runs:
+            parent.stdin.write(f"{directory}\n")
+            parent.stdin.flush()
+            word, child = parent.stdout.readline().split()
+            assert word == "open"
+            timer = threading.Timer(seconds, os.kill, (int(child), signal.SIGKILL))
+            timer.start()
+            last = 0
+            while (said := parent.stdout.readline()) != f"ended {-signal.SIGKILL}\n":
+                last = int(said)
+            timer.join()
+            acknowledged.append(last)
+        parent.stdin.close()
+    return acknowledged
 
 
 def _check(directory: Path, acknowledged: int) -> None:
@@ -91,13 +112,14 @@ def _check(directory: Path, acknowledged: int) -> None:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="SIGKILL is a POSIX signal")
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL and fork are of POSIX")
 def test_a_hundred_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     moments = random.Random(0)
     runs = [(tmp_path / str(number), moments.uniform(0.0, 0.15)) for number in range(KILLS)]
+    shares = [runs[place::4] for place in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        counts = list(pool.map(lambda run: _killed(*run), runs))
-    for (directory, _), acknowledged in zip(runs, counts, strict=True):
+        counts = list(chain.from_iterable(pool.map(_killed, shares)))
+    for (directory, _), acknowledged in zip(chain.from_iterable(shares), counts, strict=True):
         _check(directory, acknowledged)
     assert sum(counts) > KILLS, "the children were killed before they wrote anything: the test showed nothing"
 
