@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from matplotlib.figure import Figure
+from paper_contrasts import CHANCE, Key, against_chance, between_ways, chance_markdown, ways_markdown
 
 from neural_plasticity.record.schema import FILE_NAME
 from neural_plasticity.render.figures.style import DPI, LABEL, PANEL, WIDTH
@@ -57,12 +59,23 @@ def write_results(home: Path, arms: Sequence[Arm], warning: str) -> list[Path]:
     target = home / "results"
     target.mkdir(parents=True, exist_ok=True)
     written, parts = [], [f"> {warning}\n"] if warning else []
+    contrasts: list[Row] = []
     if untuned := untuned_table(home):
         written += [write_csv(target / "untuned.csv", untuned), draw_untuned(target / "untuned.png", untuned, warning)]
-        parts.append(untuned_markdown(untuned))
+        contrasts += (chance := against_chance(untuned_ratios(home)))
+        title = "Perplexity / that of as many heads at random, same base model, nothing trained."
+        parts += [untuned_markdown(untuned), chance_markdown(chance, title)]
     if tuned := tuned_table(home, arms):
         written += [write_csv(target / "tuned.csv", tuned), draw_tuned(target / "tuned.png", tuned, warning)]
-        parts.append(tuned_markdown(tuned))
+        held = tuned_perplexities(home)
+        chance = against_chance(held)
+        names = [arm.name for arm in arms]
+        ways = [row for pair in itertools.pairwise(names) for row in between_ways(held, *reversed(pair))]
+        contrasts += chance + ways
+        title = "Test perplexity / that of as many heads at random, same way and seed, after training."
+        parts += [tuned_markdown(tuned), chance_markdown(chance, title), ways_markdown(ways)]
+    if contrasts:
+        written.append(write_csv(target / "contrasts.csv", contrasts))
     page = target / "tables.md"
     page.write_text("\n".join(parts), encoding="utf-8")
     return [*written, page]
@@ -73,19 +86,24 @@ def write_results(home: Path, arms: Sequence[Arm], warning: str) -> list[Path]:
 
 def untuned_table(home: Path) -> list[Row]:
     """Per strategy, order and level: the perplexity ratio over base models, whose t-interval says how it varies."""
-    found: dict[tuple[float, str, str], list[float]] = {}
-    for path in sorted((home / "untuned").glob("*.csv")):
-        for key, ratio in _of_one_base(read(path)):
-            found.setdefault(key, []).append(ratio)
     rows = []
-    for (level, criterion, order), ratios in sorted(found.items()):
-        mean = ratio_interval(ratios)
+    for (level, order, criterion), ratios in sorted(untuned_ratios(home).items()):
+        mean = ratio_interval(list(ratios.values()))
         rows.append({"level": level, "strategy": criterion, "order": order, **_mean("ratio", mean, "bases")})
     return rows
 
 
-def _of_one_base(rows: list[Row]) -> Iterator[tuple[tuple[float, str, str], float]]:
-    """One ratio per strategy, order and level; of random choices the geometric mean."""
+def untuned_ratios(home: Path) -> dict[Key, dict[str, float]]:
+    """Perplexity / unpruned by level, order and strategy, of each base model."""
+    found: dict[Key, dict[str, float]] = {}
+    for path in sorted((home / "untuned").glob("*.csv")):
+        for key, ratio in _of_one_base(read(path)):
+            found.setdefault(key, {})[path.stem] = ratio
+    return found
+
+
+def _of_one_base(rows: list[Row]) -> Iterator[tuple[Key, float]]:
+    """One ratio per level, order and strategy; of random choices the geometric mean."""
     chance: dict[float, list[float]] = {}
     for row in rows:
         level, ratio = float(row["level"]), float(row["ratio"])
@@ -94,9 +112,9 @@ def _of_one_base(rows: list[Row]) -> Iterator[tuple[tuple[float, str, str], floa
         if row["criterion"] == "random":
             chance.setdefault(level, []).append(math.log(ratio))
         else:
-            yield (level, row["criterion"], row["order"]), ratio
+            yield (level, row["order"], row["criterion"]), ratio
     for level, logs in chance.items():
-        yield (level, "random", "first"), math.exp(sum(logs) / len(logs))
+        yield (level, "first", CHANCE), math.exp(sum(logs) / len(logs))
 
 
 def untuned_markdown(rows: list[Row]) -> str:
@@ -141,13 +159,10 @@ def tuned_table(home: Path, arms: Sequence[Arm]) -> list[Row]:
     """Per arm, final share and strategy: means over seeds of the ratio to the control and of what was removed."""
     cells: dict[tuple[float, str, str], list[Row]] = {}
     control: dict[tuple[str, str], float] = {}  # perplexity by arm and seed
-    for path in sorted((home / "tuned").glob("*/sweep.csv")):
-        arm, _, share = path.parent.name.removesuffix("+control").rpartition("-")
-        for row in read(path):
-            if row["state"] == "finished":
-                cells.setdefault((float(share), arm, row["strategy"]), []).append(row)
-                if row["control_perplexity"]:
-                    control[arm, row["seed"]] = float(row["control_perplexity"])
+    for share, arm, row in _tuned_rows(home):
+        cells.setdefault((share, arm, row["strategy"]), []).append(row)
+        if row["control_perplexity"]:
+            control[arm, row["seed"]] = float(row["control_perplexity"])
     rows = []
     for (share, arm, strategy), members in cells.items():
         pairs = [(float(row["perplexity"]), control.get((arm, row["seed"]), math.nan)) for row in members]
@@ -166,6 +181,21 @@ def tuned_table(home: Path, arms: Sequence[Arm]) -> list[Row]:
         )
     order = [arm.name for arm in arms]
     return sorted(rows, key=lambda row: (row["share"], order.index(row["arm"]), list(STYLES).index(row["strategy"])))
+
+
+def tuned_perplexities(home: Path) -> dict[Key, dict[str, float]]:
+    """Test perplexities by share, way and strategy, of each seed."""
+    found: dict[Key, dict[str, float]] = {}
+    for share, arm, row in _tuned_rows(home):
+        found.setdefault((share, arm, row["strategy"]), {})[row["seed"]] = float(row["perplexity"])
+    return found
+
+
+def _tuned_rows(home: Path) -> Iterator[tuple[float, str, Row]]:
+    """Share, way and line of every run that has finished."""
+    for path in sorted((home / "tuned").glob("*/sweep.csv")):
+        arm, _, share = path.parent.name.removesuffix("+control").rpartition("-")
+        yield from ((float(share), arm, row) for row in read(path) if row["state"] == "finished")
 
 
 def tuned_markdown(rows: list[Row]) -> str:

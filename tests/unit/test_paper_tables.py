@@ -12,6 +12,7 @@ import pytest
 sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import make_paper
+import paper_contrasts
 import paper_results
 
 ARMS = (make_paper.Arm("one-shot", 1), make_paper.Arm("iterative", 3))
@@ -57,3 +58,20 @@ def test_every_cell_is_run_once_and_every_way_has_one_control_per_seed(tmp_path:
         (one.base.cycles, one.base.growth, cell.seed) for one in sweeps if one.base.control for cell in one.cells
     ]
     assert sorted(controls) == sorted((a.cycles, a.growth, seed) for a in make_paper.ARMS for seed in plan.seeds)
+
+
+def test_ratios_are_taken_within_a_seed_and_then_averaged() -> None:
+    held = {
+        (0.5, "one-shot", "gradient"): {"0": 20.0, "1": 60.0, "2": 7.0},
+        (0.5, "one-shot", "random"): {"0": 40.0, "1": 120.0},  # seeds differ by a factor of 3, the ratio does not
+        (0.5, "iterative", "gradient"): {"0": 10.0, "1": 15.0},
+        (0.3, "one-shot", "gradient"): {"0": 5.0},  # nothing to hold it against
+    }
+    (chance,) = paper_contrasts.against_chance(held)
+    assert (chance["way"], chance["strategy"], chance["replicates"]) == ("one-shot", "gradient", 2)
+    assert [chance[name] for name in ("ratio", "ratio_low", "ratio_high")] == pytest.approx([0.5, 0.5, 0.5])
+    (way,) = paper_contrasts.between_ways(held, "iterative", "one-shot")
+    assert (way["way"], way["against"], way["share"]) == ("iterative", "one-shot", 0.5)
+    assert way["ratio"] == pytest.approx(math.sqrt(10 / 20 * 15 / 60))
+    assert "**0.500 (0.500–0.500)**" in paper_contrasts.chance_markdown([chance], "title")  # all of it below 1
+    assert "| 50% | gradient | 0.354 (" in paper_contrasts.ways_markdown([way])  # on both sides of 1
