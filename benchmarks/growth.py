@@ -132,8 +132,7 @@ def main() -> int:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
         check_plan(plan, folder)
-        arms = {} if options.table else measure(plan, folder)
-        arms = arms or {key: found for key in keys(plan) if (found := read(folder, key)) is not None}
+        arms = measure(plan, folder, only_read=options.table)
     differences = compared(arms)
     print_table(arms, differences)
     if not options.quick:
@@ -159,8 +158,8 @@ def check_plan(plan: Plan, folder: Path) -> None:
 # --- measuring --------------------------------------------------------------------------------------------------------
 
 
-def measure(plan: Plan, folder: Path) -> dict[Key, Arm]:
-    """Every arm of every seed, those that are done already from their files."""
+def measure(plan: Plan, folder: Path, only_read: bool) -> dict[Key, Arm]:
+    """Every arm of every seed, those that are done already from their files; or those alone."""
     arms: dict[Key, Arm] = {}
     for key in keys(plan):
         strategy, seed, arm = key
@@ -168,6 +167,8 @@ def measure(plan: Plan, folder: Path) -> dict[Key, Arm]:
         found = read(folder, key)
         if found is None and grown and not any(cycle.returned for cycle in grown.cycles):
             found = Arm(tuple(replace(cycle, arm=arm) for cycle in grown.cycles), grown.losses)
+        elif found is None and only_read:
+            continue
         elif found is None:
             began = time.perf_counter()
             found = played(plan, key, grown.cycles if grown else None)

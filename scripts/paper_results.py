@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from matplotlib.figure import Figure
-from paper_contrasts import CHANCE, Key, against_chance, between_ways, chance_markdown, ways_markdown
+from paper_contrasts import CHANCE, Key, Values, against_chance, between_ways, chance_markdown, ways_markdown
 
 from neural_plasticity.record.schema import FILE_NAME
 from neural_plasticity.render.figures.style import DPI, LABEL, PANEL, WIDTH
@@ -58,27 +58,51 @@ def write_results(home: Path, arms: Sequence[Arm], warning: str) -> list[Path]:
     """Write CSVs, figures and a page of tables below ``home``/results, each where there is something to show."""
     target = home / "results"
     target.mkdir(parents=True, exist_ok=True)
-    written, parts = [], [f"> {warning}\n"] if warning else []
-    contrasts: list[Row] = []
-    if untuned := untuned_table(home):
-        written += [write_csv(target / "untuned.csv", untuned), draw_untuned(target / "untuned.png", untuned, warning)]
-        contrasts += (chance := against_chance(untuned_ratios(home)))
-        title = "Perplexity / that of as many heads at random, same base model, nothing trained."
-        parts += [untuned_markdown(untuned), chance_markdown(chance, title)]
-    if tuned := tuned_table(home, arms):
-        written += [write_csv(target / "tuned.csv", tuned), draw_tuned(target / "tuned.png", tuned, warning)]
-        held = tuned_perplexities(home)
-        chance = against_chance(held)
-        names = [arm.name for arm in arms]
-        ways = [row for pair in itertools.pairwise(names) for row in between_ways(held, *reversed(pair))]
-        contrasts += chance + ways
-        title = "Test perplexity / that of as many heads at random, same way and seed, after training."
-        parts += [tuned_markdown(tuned), chance_markdown(chance, title), ways_markdown(ways)]
-    if contrasts:
-        written.append(write_csv(target / "contrasts.csv", contrasts))
+    found = {"untuned": untuned_table(home), "tuned": tuned_table(home, arms), "contrasts": contrasts(home, arms)}
+    written = [write_csv(target / f"{name}.csv", rows) for name, rows in found.items() if rows]
     page = target / "tables.md"
-    page.write_text("\n".join(parts), encoding="utf-8")
-    return [*written, page]
+    page.write_text("\n".join([f"> {warning}\n"] * bool(warning) + list(tables(home, arms).values())), encoding="utf-8")
+    return [*written, *draw(target, home, arms, warning), page]
+
+
+def contrasts(home: Path, arms: Sequence[Arm]) -> list[Row]:
+    """What is held against what, nothing trained first."""
+    held = tuned_perplexities(home)
+    return [*against_chance(untuned_ratios(home)), *against_chance(held), *_ways(held, arms)]
+
+
+def _ways(held: Values, arms: Sequence[Arm]) -> list[Row]:
+    """Each arm against the one before it."""
+    pairs = itertools.pairwise(arm.name for arm in arms)
+    return [row for before, way in pairs for row in between_ways(held, way, before)]
+
+
+def tables(home: Path, arms: Sequence[Arm]) -> dict[str, str]:
+    """Markdown by name, of what there is."""
+    untuned, tuned = untuned_table(home), tuned_table(home, arms)
+    held = tuned_perplexities(home)
+    found: dict[str, str] = {}
+    if untuned:
+        title = "Perplexity / that of as many heads at random, same base model, nothing trained."
+        found |= {
+            "untuned": untuned_markdown(untuned),
+            "untuned-chance": chance_markdown(against_chance(untuned_ratios(home)), title),
+        }
+    if tuned:
+        title = "Test perplexity / that of as many heads at random, same way and seed, after training."
+        found |= {
+            "tuned": tuned_markdown(tuned),
+            "tuned-chance": chance_markdown(against_chance(held), title),
+            "ways": ways_markdown(_ways(held, arms)),
+        }
+    return found
+
+
+def draw(target: Path, home: Path, arms: Sequence[Arm], warning: str = "") -> list[Path]:
+    """The figures, where there is something to show."""
+    untuned, tuned = untuned_table(home), tuned_table(home, arms)
+    written = [draw_untuned(target / "untuned.png", untuned, warning)] if untuned else []
+    return written + ([draw_tuned(target / "tuned.png", tuned, warning)] if tuned else [])
 
 
 # --- without tuning ---------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 import make_paper
 import paper_contrasts
 import paper_results
+import publish_paper
 
 ARMS = (make_paper.Arm("one-shot", 1), make_paper.Arm("iterative", 3))
 
@@ -75,3 +76,11 @@ def test_ratios_are_taken_within_a_seed_and_then_averaged() -> None:
     assert way["ratio"] == pytest.approx(math.sqrt(10 / 20 * 15 / 60))
     assert "**0.500 (0.500–0.500)**" in paper_contrasts.chance_markdown([chance], "title")  # all of it below 1
     assert "| 50% | gradient | 0.354 (" in paper_contrasts.ways_markdown([way])  # on both sides of 1
+
+
+def test_the_findings_show_the_tables_that_their_csvs_give() -> None:
+    page = publish_paper.PAGE.read_text(encoding="utf-8")
+    assert publish_paper.filled(page) == page
+    shown = [name for name in paper_results.tables(publish_paper.KEPT, make_paper.ARMS) if f"<!-- {name} -->" in page]
+    assert "untuned" in shown
+    assert "untuned-chance" in shown
