@@ -38,10 +38,10 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models of a short context, so that the commands' full number of steps is affordable: 650 for three cycles."""
+    """One layer and a short context, so that the commands' full number of steps is affordable: 650 for three cycles."""
     root = tmp_path_factory.mktemp("short")
     for name in ("distilgpt2", "gpt2"):
-        build_hub_cache(root, name, layers=2, context=32)
+        build_hub_cache(root, name, layers=1, context=32)
     return root
 
 
@@ -98,8 +98,9 @@ def test_quick_test_shows_every_phase_for_real(checkout: Path, hub: Path) -> Non
 
 
 def test_the_installed_command_does_the_same(checkout: Path, hub: Path) -> None:
-    text = save_text(checkout / "text.txt")  # the documented text takes longer to read than this run to train
+    text = save_text(checkout / "text.txt")
     command = f"plasticity run --model_name distilgpt2 --dataset {text} --quick_test --cycles 2 --no_visualize"
+    command += " --warmup_steps 8 --stabilisation_window 8 --fine_tuning_steps 2 --eval_sequences 4 --score_sequences 4"
     finished = shell(command + " --output_dir mine", checkout, hub)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert not (checkout / "mine" / "dashboard.html").exists()  # nobody asked for it

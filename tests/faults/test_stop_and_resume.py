@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,6 +66,9 @@ def steps_in(run: Run, attempt: str) -> int:
     return sum(event.phase == "fine-tuning" and "loss" in event.metrics for event in events)  # type: ignore[attr-defined]
 
 
+Stop = Callable[[subprocess.Popen[str]], None]
+
+
 def once(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGINT)
 
@@ -74,26 +78,40 @@ def twice(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGINT)  # another one: two of a kind at once are one
 
 
+@pytest.fixture(scope="module")
+def stopped(inputs: list[str], tmp_path_factory: pytest.TempPathFactory) -> Callable[[Stop, Path], int]:
+    """Makes ``run`` in a directory: a run that was stopped so in its fine-tuning. Returns how many steps that had."""
+    copies: dict[Stop, Path] = {}
+
+    def make(stop: Stop, directory: Path) -> int:
+        if stop not in copies:
+            copies[stop] = tmp_path_factory.mktemp("stopped") / "my run"
+            process = start([*inputs, *OPTIONS, "--output_dir", "my run"], copies[stop].parent)
+            in_training(process)
+            stop(process)
+            output, _ = process.communicate(timeout=120)
+            assert "Traceback" not in output
+            if stop in (once, twice):  # a killed process says nothing; its record is there all the same
+                assert process.returncode == 130, output
+                assert "plasticity run --resume 'my run'" in output
+        shutil.copytree(copies[stop], directory)
+        with open_run(directory) as run:
+            assert run.summary().state == "stopped" or stop not in (once, twice)
+            return steps_in(run, "latest")
+
+    return make
+
+
 @pytest.mark.parametrize("stop", [once, twice, subprocess.Popen.kill])
 def test_a_run_stopped_in_the_middle_of_a_phase_goes_on_there(
-    stop: Callable[[subprocess.Popen[str]], None], inputs: list[str], whole: Run, tmp_path: Path
+    stop: Stop, stopped: Callable[[Stop, Path], int], whole: Run, tmp_path: Path
 ) -> None:
-    process = start([*inputs, *OPTIONS, "--output_dir", "my run"], tmp_path)
-    in_training(process)
-    stop(process)
-    output, _ = process.communicate(timeout=120)
-    assert "Traceback" not in output
-    with open_run(tmp_path / "my run") as run:
-        trained = steps_in(run, "latest")
-        assert 0 < trained < STEPS
-        if stop in (once, twice):  # a killed process says nothing; its record is there all the same
-            assert process.returncode == 130, output
-            assert "plasticity run --resume 'my run'" in output
-            assert run.summary().state == "stopped"
-
-    again = start(["--resume", "my run"], tmp_path)
-    output, _ = again.communicate(timeout=240)
-    assert again.returncode == 0, output
+    assert 0 < stopped(stop, tmp_path / "my run") < STEPS
+    if stop is once:  # word for word; the others here, where everything is loaded already
+        output, _ = (again := start(["--resume", "my run"], tmp_path)).communicate(timeout=240)
+        assert again.returncode == 0, output
+    else:
+        assert main(["run", "--resume", str(tmp_path / "my run"), "--no_visualize"]) == 0
     with open_run(tmp_path / "my run") as run:
         assert (run.summary().state, run.summary().attempt) == ("finished", 2)
         ours, reference = (
@@ -104,19 +122,18 @@ def test_a_run_stopped_in_the_middle_of_a_phase_goes_on_there(
         assert repeated == 0 if stop is once else 0 <= repeated <= 10
 
 
-def test_resuming_on_another_text_or_with_other_options_is_refused(inputs: list[str], tmp_path: Path) -> None:
-    text = save_text(tmp_path / "mine.txt", lines=400)
-    arguments = [*inputs[:2], "--dataset", str(text), *OPTIONS, "--output_dir", "run"]
-    process = start(arguments, tmp_path)
-    in_training(process)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
+def test_resuming_on_another_text_or_with_other_options_is_refused(
+    inputs: list[str], stopped: Callable[[Stop, Path], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped(once, tmp_path / "run")
+    assert main(["run", "--resume", str(tmp_path / "run"), "--cycles", "7"]) == 2
+    assert "leave --cycles out" in capsys.readouterr().err
 
-    output, _ = (again := start(["--resume", "run", "--cycles", "7"], tmp_path)).communicate(timeout=120)
-    assert again.returncode == 2
-    assert "leave --cycles out" in output
-
-    text.write_text(text.read_text().upper())
-    output, _ = (again := start(["--resume", "run"], tmp_path)).communicate(timeout=120)
-    assert again.returncode == 2
-    assert "the text is not what this run was started with" in output
+    text = Path(inputs[-1])
+    as_it_was = text.read_text()
+    text.write_text(as_it_was.upper())
+    try:
+        assert main(["run", "--resume", str(tmp_path / "run")]) == 2
+    finally:
+        text.write_text(as_it_was)
+    assert "the text is not what this run was started with" in capsys.readouterr().err
