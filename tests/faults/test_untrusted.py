@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from starlette.routing import Route
 from torch.nn.modules.module import _global_parameter_registration_hooks
 
 from neural_plasticity.cli import main
@@ -26,6 +27,7 @@ from neural_plasticity.models.loading import load_model
 from neural_plasticity.models.saving import load_pruned
 from neural_plasticity.record import RecordWriter, UnknownEvent, open_run
 from neural_plasticity.record.defence import Guarded
+from tests.fuzz import requests
 from tests.fuzz.campaign import round_of
 from tests.fuzz.records import template
 from tests.fuzz.targets import TARGETS
@@ -33,7 +35,8 @@ from tests.small_runs import save_model
 
 # Fuzzing, in short ------------------------------------------------------------------------------------------------
 
-INPUTS = {"records": 60, "requests": 150, "arrays": 300, "documents": 300, "configurations": 200}
+INPUTS = {"records": 60, "requests": 150, "arrays": 300, "documents": 300, "configurations": 200, "checkpoints": 40,
+          "sweeps": 60, "texts": 60, "pages": 20}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", INPUTS)
@@ -44,6 +47,19 @@ def test_every_input_gives_a_result_or_one_of_our_errors(name: str) -> None:
     assert found == {}
     assert sum(outcomes.values()) == INPUTS[name]
     assert len(outcomes) > 1, "all came out alike: the inputs are not what they were meant to be"
+
+
+NEEDS = {"curve": [("name", "loss")], "compare": [("run", "one"), ("run", "other")]}
+
+
+@pytest.mark.parametrize("route", requests.ROUTES, ids=lambda route: route.path)
+def test_every_route_of_the_server_is_among_what_is_fuzzed(route: Route) -> None:
+    """It answers well, so that the inputs reach what is behind it: one that needs more has to be added here."""
+    path = route.path.replace("{id:path}", "one").replace("{file}", requests.ASSETS[0])
+    query = next((pairs for name, pairs in NEEDS.items() if name in route.path), [])
+    assert set(dict(query)) <= set(requests.NAMES)
+    alone = path.startswith("/api/runs/") and "{" not in route.path
+    assert requests.one_request("GET", path, query, [], "one" if alone else "runs") == ["status 200"]
 
 
 # Records ----------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hypothesis import strategies as st
+from transformers.utils import logging
 
 from neural_plasticity.config import RunConfig, as_json, from_json
 from neural_plasticity.models import attach
@@ -80,6 +81,7 @@ def one_model(change: tuple[str, Sequence[tuple[str, str, Any]], Header | Bytes 
     """The law, for a changed directory."""
     kind, told, hurt = change
     whole = template(kind)
+    logging.disable_progress_bar()
     with TemporaryDirectory() as name:
         folder = Path(name)
         changed = {file for file, *_ in told}

@@ -1,10 +1,16 @@
-"""Requests as anybody might send them to the live server: every route, parameter, method and header, odd ones too."""
+"""Requests as anybody might send them to the live server: every route, parameter, method and header, odd ones too.
+
+Routes and the names of parameters come from the application itself: none can be forgotten.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
-from collections.abc import Sequence
+import re
+import shutil
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -12,12 +18,16 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from hypothesis import strategies as st
+from starlette.routing import Route
 
+from neural_plasticity.render.page.assets import SCRIPT, STYLE
 from neural_plasticity.render.page.document import SECTIONS
+from neural_plasticity.render.page.live import app as app_module
 from neural_plasticity.render.page.live.app import make_app
 from neural_plasticity.render.page.live.guard import Access, Guard, names_of
 from neural_plasticity.render.page.live.patience import Patience
 from neural_plasticity.render.page.live.registry import Registry
+from neural_plasticity.render.page.live.shell import hashed
 from tests.fuzz import records
 from tests.fuzz.law import Broken, holds
 
@@ -29,20 +39,30 @@ IDS = (
     "..%2f..%2fetc%2fpasswd", "one%00", "one\\two", "%ff", "link", "%C3%A9", "a" * 3_000, "one/", "//one",
     "run.sqlite", "one/run.sqlite",
 )  # fmt: skip
-WHATS = ("document", "curve", "events", "updates", "stream", "export", "nothing", "")
-ASSETS = ("page.js", "../page.js", "%2e%2e/app.py", "")
+ASSETS = (hashed(SCRIPT), hashed(STYLE), "page.js", "../page.js", "%2e%2e/app.py", "")
 ID = st.one_of(st.sampled_from(IDS), st.text(max_size=6).map(lambda text: quote(text.encode("utf-8", "surrogatepass"))))
+ROUTES = tuple(route for route in make_app(Registry(Path("nowhere"))).routes if isinstance(route, Route))
+PARTS: Mapping[str, st.SearchStrategy[str]] = {"id": ID, "file": st.sampled_from(ASSETS)}  # of a route's path
+
+
+def paths_of(route: Route) -> st.SearchStrategy[str]:
+    """Addresses of a route, with all kinds of things in the places of its parameters."""
+    fixed, names = re.split(r"\{\w+(?::\w+)?\}", route.path), re.findall(r"\{(\w+)", route.path)
+    return st.tuples(*(PARTS[name] for name in names)).map(
+        lambda parts: fixed[0] + "".join(part + after for part, after in zip(parts, fixed[1:], strict=True))
+    )
+
+
 PATHS = st.one_of(
-    st.builds("/api/runs/{}/{}".format, ID, st.sampled_from(WHATS)),
-    st.builds("/api/runs/{}/{}".format, st.sampled_from(("one", "hurt")), st.sampled_from(WHATS)),
-    st.builds("/api/runs/{}".format, st.sampled_from(WHATS)),
-    st.builds("/run/{}".format, ID),
-    st.builds("/assets/{}".format, st.sampled_from(ASSETS)),
-    st.sampled_from(("/", "/compare", "/api/runs", "/api/compare", "/api/compare/export", "//", "/%", "/api", "*")),
+    *map(paths_of, ROUTES),
+    *(paths_of(route) for route in ROUTES if "{id:path}/" in route.path),
+    st.sampled_from(("//", "/%", "/api", "*", "/api/runs/one/nothing", "/api/runs/nothing", "/api/runs/")),
 )
 WORDS = ("", "0", "-1", "1", "17", "9223372036854775807", "9223372036854775808", "1e9", "nan", "loss", "x" * 1_001, "٣",
          "\x00", "%ff", "a,b", ",", "one", "..", "overview", ",".join(SECTIONS))  # fmt: skip
-NAMES = ("after", "before", "most", "first", "last", "name", "kind", "sections", "run", "token", "x", "")
+ASKING = r'(?:_number|_text|getlist|query_params.get)\((?:request, )?"(\w+)"'
+ASKED = re.findall(ASKING, inspect.getsource(app_module))
+NAMES = (*sorted(set(ASKED)), "token", "x", "")
 QUERY = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(WORDS) | st.text(max_size=5)), max_size=4)
 HEADERS = st.just([]) | st.lists(
     st.tuples(
@@ -61,29 +81,37 @@ HEADERS = st.just([]) | st.lists(
 METHODS = st.sampled_from((*["GET"] * 14, "HEAD", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "TRACE", "get", "X"))
 
 
+SERVED = st.sampled_from(("runs", "runs", "runs", "token", "one"))
+
+
 @cache
-def _served() -> tuple[asyncio.Runner, Guard, Guard]:
-    """A loop that stays, and the server's application over good and damaged runs, open and with a token."""
+def _served() -> tuple[asyncio.Runner, Mapping[str, Guard]]:
+    """A loop that stays, and the server's application: over good and damaged runs, open and with a token; over one."""
     root = Path(mkdtemp())
     for name, data in (("one", records.template()), ("damaged", records.template()[:9_000]), ("empty", b"")):
         (root / name).mkdir()
         (root / name / "run.sqlite").write_bytes(data)
     (root / "hurt").mkdir()
+    shutil.copytree(root / "one", root / "other")
     records.Rows([("deep", 20), ("column", 9, 0, "x")]).apply(root / "hurt" / "run.sqlite")
     (root / "link").symlink_to("/etc")
-    app = Patience(make_app(Registry(root)))
+    app, alone = Patience(make_app(Registry(root))), Patience(make_app(Registry(root / "one")))
     hosts = names_of("127.0.0.1")
-    return asyncio.Runner(), Guard(app, Access(hosts)), Guard(app, Access(hosts, TOKEN))
+    return asyncio.Runner(), {
+        "runs": Guard(app, Access(hosts)),
+        "token": Guard(app, Access(hosts, TOKEN)),
+        "one": Guard(alone, Access(hosts)),
+    }
 
 
 def one_request(
-    method: str, path: str, query: Sequence[tuple[str, str]], headers: Sequence[tuple[str, str]], token: bool
+    method: str, path: str, query: Sequence[tuple[str, str]], headers: Sequence[tuple[str, str]], served: str
 ) -> list[str]:
     """The law for the server: never a 500, the promised headers on every answer, a refusal is one line of JSON."""
-    runner, plain, guarded = _served()
+    runner, apps = _served()
     text = "&".join(f"{quote(name)}={quote(value.encode('utf-8', 'surrogatepass'))}" for name, value in query)
     with holds() as outcome:
-        status, answered, body = runner.run(_answer(guarded if token else plain, method, path, text, headers))
+        status, answered, body = runner.run(_answer(apps[served], method, path, text, headers))
         outcome.append(f"status {status}")
         if status >= 500:
             raise Broken(f"status {status}: {body[:200]!r}")
