@@ -312,8 +312,9 @@ def _compare(command: Compare) -> int:
 
 def _serve(command: Serve) -> int:
     from neural_plasticity.render.browser import open_in_browser
-    from neural_plasticity.render.page.live.server import serve_in_thread
+    from neural_plasticity.render.page.live.server import serve_in_thread, spare_memory
 
+    spare_memory()
     with serve_in_thread(command.directory, command.host, command.port, command.token) as server:
         print(f"serving {command.directory} at {server.url} (Ctrl-C ends it)", flush=True)  # noqa: T201
         if not command.no_browser:

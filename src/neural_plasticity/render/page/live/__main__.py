@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from neural_plasticity.errors import InputError
-from neural_plasticity.render.page.live.server import DEFAULT_PORT, LiveServer, serve_in_thread
+from neural_plasticity.render.page.live.server import DEFAULT_PORT, LiveServer, serve_in_thread, spare_memory
 
 _NICENESS = 5  # below the training, where both want the same processor
 
@@ -21,6 +21,7 @@ def main(directory: str) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(AttributeError, OSError):
         os.nice(_NICENESS)
+    spare_memory()
     try:
         server = _serve(Path(directory))
     except InputError as error:
