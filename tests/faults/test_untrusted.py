@@ -20,6 +20,7 @@ from starlette.routing import Route
 from torch.nn.modules.module import _global_parameter_registration_hooks
 
 from neural_plasticity.cli import main
+from neural_plasticity.config import RunConfig
 from neural_plasticity.errors import ModelError, RecordError
 from neural_plasticity.events import AttentionMaps, Evaluation, HeadScores, LogLine, RunStarted, StepMetrics
 from neural_plasticity.models.inspection import check_size, inspect
@@ -27,8 +28,12 @@ from neural_plasticity.models.loading import load_model
 from neural_plasticity.models.saving import load_pruned
 from neural_plasticity.record import RecordWriter, UnknownEvent, open_run
 from neural_plasticity.record.defence import Guarded
+from neural_plasticity.render.page import read_page
+from neural_plasticity.sweep.plan import Plan, claim
+from neural_plasticity.views.growth import growth
 from tests.fuzz import requests
 from tests.fuzz.campaign import round_of
+from tests.fuzz.files import bomb
 from tests.fuzz.records import template
 from tests.fuzz.targets import TARGETS
 from tests.small_runs import save_model
@@ -65,9 +70,9 @@ def test_every_route_of_the_server_is_among_what_is_fuzzed(route: Route) -> None
 # Records ----------------------------------------------------------------------------------------------------------
 
 
-def hostile(directory: Path, *statements: str) -> Path:
+def hostile(directory: Path, *statements: str, which: int = 0) -> Path:
     directory.mkdir(exist_ok=True)
-    (directory / "run.sqlite").write_bytes(template())
+    (directory / "run.sqlite").write_bytes(template(which))
     with contextlib.closing(sqlite3.connect(directory / "run.sqlite", isolation_level=None)) as connection:
         for statement in statements:
             connection.execute(statement)
@@ -145,6 +150,13 @@ def test_values_of_other_types_are_shown_as_unknown_and_the_rest_is_read(tmp_pat
         assert [type(one) for one in run.events("log")] == [UnknownEvent]
         assert run.log() == []
         assert run.summary().state == "finished"
+
+
+def test_scores_that_do_not_fit_are_no_part_of_what_came_back(tmp_path: Path) -> None:
+    hurt = "UPDATE recorded SET payload = '{\"scores\": 3}' WHERE kind = 'head_scores'"
+    with open_run(hostile(tmp_path, hurt, which=3)) as run:
+        assert any(isinstance(one, UnknownEvent) for one in run.events("head_scores"))
+        assert growth(run).returns
 
 
 def test_numbers_of_events_may_have_a_gap_without_end(tmp_path: Path) -> None:
@@ -243,6 +255,12 @@ MODELS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a terabyte of embeddings": (
         lambda model: change(model, "config.json", n_embd=2**16, vocab_size=2**22), "describes",
     ),
+    "heads that cannot share": (
+        lambda model: change(model, "config.json", num_key_value_heads=4_000), "key/value heads evenly",
+    ),
+    "key/value heads that are no number": (
+        lambda model: change(model, "config.json", num_key_value_heads=["Trainer"]), "key/value heads evenly",
+    ),
     "an adapter": (
         lambda model: (model / "adapter_config.json").write_text('{"r": 100000000}') and None, "an adapter",
     ),
@@ -325,6 +343,31 @@ def test_counting_what_a_configuration_describes_ends_early_and_leaves_nothing_b
     assert len(made) < 3
     assert torch.nn.Linear(3, 2).weight.device.type == "cpu"
     assert not _global_parameter_registration_hooks
+
+
+@pytest.mark.parametrize("data", ["", "+/", "\x85", "QUJD", "AAAA", "bomb"])
+def test_a_page_that_carries_no_run_is_one_line(tmp_path: Path, data: str) -> None:
+    carried = bomb().decode() if data == "bomb" else data
+    (tmp_path / "page.html").write_text(f'<script id="npd-data">{carried}</script>', encoding="utf-8")
+    with pytest.raises(RecordError, match=r"expected|damaged"):
+        read_page(tmp_path / "page.html")
+
+
+@pytest.mark.parametrize(
+    "manifest", ["[" * 100_000, '{"options": {"\x1b[2J\\nplasticity: done": "' + "x" * 9_000 + '"}}']
+)
+def test_a_sweep_of_somebody_elses_is_one_line(tmp_path: Path, manifest: str) -> None:
+    (tmp_path / "sweep.json").write_text(manifest)
+    with pytest.raises(RecordError) as caught:
+        claim(Plan(tmp_path, (), RunConfig()))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+
+
+def test_a_pipe_for_what_a_sweep_is_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "sweep.json")
+    with pytest.raises(RecordError, match="cannot be read"):
+        claim(Plan(tmp_path, (), RunConfig()))
 
 
 def test_a_compact_model_names_a_class_of_models(model: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import struct
 import zlib
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -106,11 +107,11 @@ class Told:
             at = list(places(state))
             holder, where = at[place % len(at)]
             if key is None:
-                holder[where] = leaf
+                holder[where] = deepcopy(leaf)  # the next change may be inside it
             elif isinstance(holder, dict):
                 holder[key] = holder.pop(where)
             else:
-                holder.append(leaf)
+                holder.append(deepcopy(leaf))
         text = json.dumps(state)
         if self.deep:
             text = text.replace("null", "[" * 20_000 + "]" * 20_000, 1)

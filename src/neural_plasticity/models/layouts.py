@@ -275,7 +275,9 @@ def _layout(model: nn.Module, layer: int, site: _Site, kept: Mapping[str, Any] |
     if not isinstance(getattr(config, "num_attention_heads", None), int):
         raise unsupported(model, "its configuration does not say how many attention heads a layer has")
     total = config.num_attention_heads
-    total_kv = int(getattr(config, "num_key_value_heads", None) or total)
+    total_kv = getattr(config, "num_key_value_heads", None) or total
+    if not isinstance(total_kv, int) or not 0 < total_kv <= total or total % total_kv:
+        raise unsupported(model, f"its {total} heads cannot share {total_kv!s:.40} key/value heads evenly")
     added = kept["added"][layer] if kept is not None and "added" in kept else ()
     query_ids = tuple(kept["query_heads"][layer]) if kept is not None else tuple(range(total))
     kv_ids = tuple(kept["kv_heads"][layer]) if kept is not None else tuple(range(total_kv))

@@ -68,7 +68,8 @@ def load_model(
         missing = sorted(found["missing_keys"])
         raise ModelError(f"--model_name {name}: {len(missing)} weights are missing ({missing[0]}, …); {_INSTEAD}.")
     try:
-        layer_layouts(model)
+        with opening(f"--model_name {name}: cannot be used", f"; {_INSTEAD}."):
+            layer_layouts(model)
     except UnsupportedModelError as error:
         raise UnsupportedModelError(f"--model_name {name}: {error}") from error
     with opening(f"--model_name {name}: cannot be used", f"; {_INSTEAD}."):  # the first call shows what no check does

@@ -99,7 +99,7 @@ def _measured(run: Snapshot, changes: list[Recorded], after: int | None) -> tupl
         return [], ""
     places = [place for place in run.places(HeadScores) if place.seq > after and place.phase != "growth"]
     chosen = moments(places, [one.seq for one in changes], MOMENTS)
-    found = run.at(place.seq for place in chosen)
+    found = [one for one in run.at(place.seq for place in chosen) if isinstance(one.event, HeadScores)]
     names = {name for one in found if isinstance(one.event, HeadScores) for name in one.event.scores}
     return found, next((name for name in CRITERIA if name in names), "")
 

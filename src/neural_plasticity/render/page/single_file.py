@@ -114,7 +114,7 @@ def read_page(path: Path | str) -> dict[str, Any]:
     """
     no_page = RecordError(f"{path}: expected a dashboard page with its data inside.")
     try:
-        found = re.search(r'id="npd-data">([A-Za-z0-9+/=\s]*)<', Path(path).read_text(encoding="utf-8"))
+        found = re.search(r'id="npd-data">([A-Za-z0-9+/=\s]*)<', Path(path).read_text(encoding="utf-8"), re.ASCII)
         if found is None:
             raise no_page
         inflating = zlib.decompressobj(-zlib.MAX_WBITS)
