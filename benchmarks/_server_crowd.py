@@ -17,7 +17,8 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-PATHS = ("/", "/api/runs/stream", "/api/runs/document", "/api/runs/export", "/api/runs/updates")
+PATHS = ("/", "/api/runs/stream", "/api/runs/document", "/api/runs/updates", "/api/runs", "/", "/api/runs/stream",
+         "/api/runs/export")  # fmt: skip
 SECTIONS = "overview,timeline,curves"
 MOST_LEAVING = 200  # at once
 SLOW_BUFFER = 4_096  # bytes that a slow reader's own system takes for it
@@ -31,7 +32,7 @@ class Crowd:
     streams: int = 160
     polls: int = 40
     slow: int = 10
-    aborts: float = 70.0
+    aborts: float = 120.0
     fetches: float = 4.0
 
     def save(self, path: Path) -> Path:

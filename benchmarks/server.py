@@ -32,7 +32,7 @@ from neural_plasticity.record import RecordWriter
 RESULTS = Path(__file__).parent / "results"
 EVENTS = 3_600  # of an hour, one each second
 HOURS, HOUR_S = 3, 72.0  # in which they are played: 50 a second
-HISTORY, WARM = 6_000, 900  # events before: more than the follower keeps in memory, which is full then
+HISTORY, WARM = 40_000, 900  # events before: what is kept in memory of a record (SQLite's pages, too) is full then
 SHAPE = (12, 12)
 MB = 1e6
 
