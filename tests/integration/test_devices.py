@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -33,22 +34,41 @@ def launched(processes: int, *command: str | Path, timeout: float = 300) -> subp
     return subprocess.run([*launcher, *map(str, command)], capture_output=True, text=True, timeout=timeout, cwd=ROOT)
 
 
-def test_two_processes_find_what_one_finds(gpt2: Path, text: Path, tmp_path: Path) -> None:
-    arguments = [gpt2, text, tmp_path]
-    done = launched(2, "-m", "tests.distributed_laws", *arguments)
+@pytest.fixture(scope="module")
+def alone(gpt2: Path, text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("laws")
+    distributed_laws.main(gpt2, text, directory)
+    return directory
+
+
+@pytest.mark.parametrize("fsdp", [False, True], ids=["whole", "in parts"])
+def test_two_processes_find_what_one_finds(gpt2: Path, text: Path, alone: Path, tmp_path: Path, fsdp: bool) -> None:
+    """Whether each holds the whole model or, with FSDP, its part of it."""
+    shutil.copytree(alone, tmp_path, dirs_exist_ok=True)
+    done = launched(2, "-m", "tests.distributed_laws", gpt2, text, tmp_path, *(["--fsdp"] if fsdp else []))
     assert done.returncode == 0, done.stderr[-3000:]
-    distributed_laws.main(gpt2, text, tmp_path)
-    alone, first, second = (dict(np.load(tmp_path / name)) for name in ("1-0.npz", "2-0.npz", "2-1.npz"))
-    assert set(alone) == set(first) == set(second)
+    one, first, second = (dict(np.load(tmp_path / name)) for name in ("1-0.npz", "2-0.npz", "2-1.npz"))
+    assert set(one) == set(first) == set(second)
+    parts, (_, size) = [found.pop("held")[0] for found in (first, second)], one.pop("held")
+    if fsdp:  # FSDP2 pads the first dimension to a multiple of the processes
+        assert size <= sum(parts) < 1.01 * size
+        assert max(parts) < 0.51 * size
+    else:
+        assert parts == [size, size]
     for name, found in first.items():  # the processes hold the same model and have decided the same
         np.testing.assert_array_equal(found, second[name], err_msg=name)
-    assert len(alone["heads"]) > 4
-    np.testing.assert_array_equal(first.pop("heads"), alone["heads"])
+    assert len(one["heads"]) > 4
+    for name in ("heads", "text", "compacted size"):
+        np.testing.assert_array_equal(first.pop(name), one[name])
     # AdamW's first steps have the size of the learning rate (1e-3) whatever the gradient's: one within rounding of
     # zero may go either way.
-    np.testing.assert_allclose(first.pop("weights"), alone["weights"], atol=4e-3)
+    np.testing.assert_allclose(first.pop("weights"), one["weights"], atol=4e-3)
     for name, found in first.items():
-        np.testing.assert_allclose(found, alone[name], rtol=2e-5, atol=2e-6, err_msg=name)
+        np.testing.assert_allclose(found, one[name], rtol=2e-5, atol=2e-6, err_msg=name)
+    np.testing.assert_allclose(first["compacted"], first["gated"], rtol=1e-5)
+    if fsdp:  # what processes with parts have left, one that holds everything goes on from
+        went_on = distributed_laws.gone_on(distributed_laws.opened(gpt2, text), tmp_path / "2")
+        np.testing.assert_allclose(went_on, one["went on"], rtol=2e-5, atol=2e-6)
 
 
 def opened(model: Path, text: Path, **changes: Any) -> Experiment:
