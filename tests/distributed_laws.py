@@ -125,6 +125,8 @@ def opened(model: Path, text: Path, fsdp: bool = False) -> Experiment:
         learning_rate=1e-3,
         eval_sequences=7,
         fsdp=fsdp,
+        gradient_accumulation_steps=2 if fsdp else 1,
+        gradient_checkpointing=fsdp,
     )
     x = open_experiment(config)
     for module in x.model.modules():  # masks of dropout are drawn by each process for its own part

@@ -43,7 +43,7 @@ def alone(gpt2: Path, text: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.mark.parametrize("fsdp", [False, True], ids=["whole", "in parts"])
 def test_two_processes_find_what_one_finds(gpt2: Path, text: Path, alone: Path, tmp_path: Path, fsdp: bool) -> None:
-    """Whether each holds the whole model or, with FSDP, its part of it."""
+    """Whether each holds the whole model or, with FSDP, its part (and layers twice, batches in two goes)."""
     shutil.copytree(alone, tmp_path, dirs_exist_ok=True)
     done = launched(2, "-m", "tests.distributed_laws", gpt2, text, tmp_path, *(["--fsdp"] if fsdp else []))
     assert done.returncode == 0, done.stderr[-3000:]
@@ -214,7 +214,23 @@ def test_a_closed_gate_is_exact_in_bfloat16(gpt2: Path, text: Path) -> None:
         ({"batch_size": 6, "gradient_accumulation_steps": 4}, {}, "--batch_size 6: does not divide .* multiple of 4"),
         ({"device": "cuda:1"}, {"RANK": "0", "WORLD_SIZE": "2"}, "--device cuda:1: with 2 processes"),
         ({}, {"ACCELERATE_MIXED_PRECISION": "fp16"}, "--mixed_precision no: the launcher says fp16"),
-        ({}, {"ACCELERATE_USE_FSDP": "true"}, "the launcher asks for FSDP"),
+        (
+            {},
+            {"ACCELERATE_USE_FSDP": "true"},
+            "the launcher asks for FSDP with FSDP_VERSION=1: expected --fsdp_version 2",
+        ),
+        (
+            {},
+            {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_OFFLOAD_PARAMS": "true"},
+            "FSDP_OFFLOAD_PARAMS=true: expected --fsdp_offload_params false",
+        ),
+        (
+            {},
+            {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_ACTIVATION_CHECKPOINTING": "true"},
+            "expected --gradient_checkpointing too",
+        ),
+        ({"fsdp": True}, {}, "--fsdp: one process has nobody to share parameters with"),
+        ({"fsdp": True, "lora_rank": 4}, {"RANK": "0", "WORLD_SIZE": "2"}, "--lora_rank with --fsdp"),
         ({}, {"ACCELERATE_USE_DEEPSPEED": "true"}, "the launcher asks for DeepSpeed"),
     ],
 )

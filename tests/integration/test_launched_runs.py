@@ -23,15 +23,8 @@ from tests.small_runs import save_model, small_config
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = "scripts/run_neural_plasticity.py"
-ACCELERATE = [
-    "accelerate.commands.launch",
-    "--multi_gpu",
-    "--num_processes",
-    "2",
-    "--num_machines",
-    "1",
-]  # on a CPU, too
-ACCELERATE += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+ACCELERATE = ["accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+ACCELERATE += ["--dynamo_backend", "no", "--main_process_port", "0", "--use_fsdp", "--fsdp_version", "2"]
 TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
@@ -79,6 +72,7 @@ def pruned_in(run_dir: Path) -> list[tuple[tuple[int, int], ...]]:
 def test_a_run_on_two_processes_stops_and_goes_on_with_as_many_or_alone(
     llama: Path, text: Path, tmp_path: Path
 ) -> None:
+    """Begun with parameters in parts, as the launcher's FSDP asks for; going on, each process holds all of them."""
     config, run_dir = options(llama, text), tmp_path / "run"
 
     def trains() -> bool:
@@ -99,6 +93,7 @@ def test_a_run_on_two_processes_stops_and_goes_on_with_as_many_or_alone(
     assert 3 <= steps < 40
     assert first.environment["processes"] == 2
     assert said.count("plasticity run --resume") == said.count("interrupted; go on with") >= 1
+    assert first.environment["parameters"] == "in parts"
     shutil.copytree(run_dir, tmp_path / "alone")
 
     launcher = launch(TORCHRUN, SCRIPT, "--resume", str(run_dir))

@@ -26,6 +26,7 @@ _FSDP = "ACCELERATE_USE_FSDP"
 # What a launcher can ask for about FSDP that is done in one way only here: its word for that, and what to do.
 _ONE_WAY = {
     "FSDP_VERSION": (("2",), "--fsdp_version 2"),
+    "FSDP_SHARDING_STRATEGY": (("full_shard", "1"), "--fsdp_sharding_strategy FULL_SHARD"),
     "FSDP_RESHARD_AFTER_FORWARD": (("true", "full_shard", "1"), "--fsdp_reshard_after_forward true"),
     "FSDP_OFFLOAD_PARAMS": (("false",), "--fsdp_offload_params false"),
     "FSDP_AUTO_WRAP_POLICY": (("transformer_based_wrap", "no_wrap"), "--fsdp_auto_wrap_policy TRANSFORMER_BASED_WRAP"),
@@ -60,7 +61,10 @@ def open_devices(config: RunConfig, environment: Mapping[str, str] = os.environ)
             "start one process for each GPU, or give --device cpu."
         )
     from accelerate import Accelerator
-    from accelerate.utils import InitProcessGroupKwargs
+    from accelerate.utils import InitProcessGroupKwargs, disable_fsdp_ram_efficient_loading
+
+    if divided:  # transformers would hear of it, and give all but one process a model without content
+        disable_fsdp_ram_efficient_loading()
 
     # The others wait while one downloads, evaluates or writes a checkpoint: NCCL's ten minutes would end the run.
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))

@@ -126,6 +126,7 @@ def started(x: Experiment) -> RunStarted:
             "platform": platform.platform(),
             "device": str(x.device),
             "processes": x.devices.size,
+            "parameters": "whole" if x.devices.mesh is None else "in parts",
             "threads": torch.get_num_threads(),
             "cores": os.cpu_count() or 0,
             "command": sys.argv,

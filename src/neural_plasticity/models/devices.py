@@ -75,7 +75,8 @@ class Devices:
         good: a deep copy of such a model still calls the original."""
         if self.precision is None:
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=self.precision)
+        # Kept copies of weights would be those of all layers, where only one layer's ought to be here at a time.
+        return torch.autocast(self.device.type, dtype=self.precision, cache_enabled=self.mesh is None)
 
     @contextmanager
     def opening(self) -> Iterator[None]:

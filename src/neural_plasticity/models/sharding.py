@@ -141,7 +141,7 @@ def _undress(model: nn.Module) -> list[_Worn]:
 
 def _our_hooks(hooks: Any) -> Any:
     """Those that ``fully_shard`` did not add; the same object where it added none, since handles refer to it."""
-    if not hooks or not any(map(_of_fsdp, hooks.values())):
+    if not isinstance(hooks, dict) or not any(map(_of_fsdp, hooks.values())):
         return hooks
     return type(hooks)((key, hook) for key, hook in hooks.items() if not _of_fsdp(hook))
 
