@@ -22,10 +22,11 @@ from neural_plasticity.experiment.growth_phases import growth
 from neural_plasticity.experiment.judging import followed
 from neural_plasticity.experiment.pruning_phases import analysis, pruning
 from neural_plasticity.experiment.state import Experiment
-from neural_plasticity.experiment.training import continuation, held_out_losses
+from neural_plasticity.experiment.training import Trainee, continuation, held_out_losses
 from neural_plasticity.experiment.training_phases import fine_tuning, warmup
 from neural_plasticity.importance import score_heads
 from neural_plasticity.importance.benefit import benefits
+from neural_plasticity.models.adapters import Adapters
 from neural_plasticity.models.compaction import compact
 from neural_plasticity.models.parts import whole
 from neural_plasticity.models.size import model_size
@@ -110,6 +111,15 @@ def gone_on(x: Experiment, directory: Path) -> Any:
     return np.array([[one.get(name, np.nan) for name in LOSSES] for one in steps])
 
 
+def adapted(x: Experiment) -> Any:
+    """Losses after two steps of adapters, which are merged then."""
+    adapters = Adapters(x.model, x.heads, 4, seed=1)
+    with Trainee.start(x.model, x.heads, x.config, 20, devices=x.devices, adapters=adapters) as trainee:
+        for number in range(2):
+            trainee.step(torch.from_numpy(x.train[4 * number : 4 * number + 4]), number)
+    return x.losses_of(x.test[:7])
+
+
 def opened(model: Path, text: Path, fsdp: bool = False) -> Experiment:
     config = small_config(
         model,
@@ -141,6 +151,7 @@ def main(model: Path, text: Path, out: Path, fsdp: bool = False) -> None:
     found = figures_of(x)
     stop_within(x, out / f"{x.devices.size}")
     found["went on"] = gone_on(x, out / "1")
+    found["adapted"] = adapted(x)
     np.savez(out / f"{x.devices.size}-{x.devices.rank}.npz", **found, held=np.array(held))
     x.devices.close()
 

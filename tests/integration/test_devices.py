@@ -230,7 +230,6 @@ def test_a_closed_gate_is_exact_in_bfloat16(gpt2: Path, text: Path) -> None:
             "expected --gradient_checkpointing too",
         ),
         ({"fsdp": True}, {}, "--fsdp: one process has nobody to share parameters with"),
-        ({"fsdp": True, "lora_rank": 4}, {"RANK": "0", "WORLD_SIZE": "2"}, "--lora_rank with --fsdp"),
         ({}, {"ACCELERATE_USE_DEEPSPEED": "true"}, "the launcher asks for DeepSpeed"),
     ],
 )

@@ -90,10 +90,6 @@ def _divided(config: RunConfig, size: int, environment: Mapping[str, str]) -> bo
             raise ConfigError("the launcher asks for activation checkpointing: expected --gradient_checkpointing too.")
     if size == 1:
         raise ConfigError("--fsdp: one process has nobody to share parameters with; start several (torchrun).")
-    if config.lora_rank is not None:
-        raise ConfigError(
-            "--lora_rank with --fsdp: adapters are not merged into parameters that are held in parts; give one of them."
-        )
     return True
 
 

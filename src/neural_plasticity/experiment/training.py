@@ -192,7 +192,7 @@ def batches_of(blocks: IntBlocks, batch_size: int, device: torch.device) -> Iter
         yield torch.from_numpy(blocks[first : first + batch_size]).to(device)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # and not inference_mode: what FSDP gathers parameters into there could not be trained with later
 def sequence_losses(model: nn.Module, batch: Tensor, devices: Devices = ALONE) -> Losses:
     """Mean next-token loss of each sequence of ``batch`` (sequences, tokens), in nats; ``devices`` share them."""
     model.eval()
@@ -211,7 +211,7 @@ def held_out_losses(
     return np.concatenate([sequence_losses(model, batch, devices) for batch in batches_of(blocks, batch_size, device)])
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def continuation(model: nn.Module, input_ids: Tensor, new_tokens: int, pad_token_id: int) -> list[int]:
     """Greedy continuation of one prompt (1, tokens) as token ids, prompt excluded."""
     model.eval()

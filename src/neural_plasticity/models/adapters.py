@@ -11,7 +11,9 @@ from transformers.pytorch_utils import Conv1D
 
 from neural_plasticity.errors import ConfigError
 from neural_plasticity.models.attach import Heads
+from neural_plasticity.models.parts import places
 from neural_plasticity.models.protection import still_places
+from neural_plasticity.models.sharding import apart
 
 
 def check_installed() -> None:
@@ -34,24 +36,26 @@ class Adapters:
         from peft import LoraConfig
         from peft.tuners.lora import LoraModel
 
+        self._model = model
         self._heads = heads
-        self._trained = [(one, one.requires_grad) for one in model.parameters()]
+        self._trained = {name: one.requires_grad for name, one in model.named_parameters()}
         transposed = any(isinstance(module, Conv1D) for module in model.modules())
         config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", fan_in_fan_out=transposed)
         torch.manual_seed(seed)
-        with warnings.catch_warnings():
+        with apart(model), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # peft's remarks on what it finds
             self._tuner: Any = LoraModel(model, config, "default")
 
     def merge(self) -> None:
         """Add the adapters to the weights and take them out: the model is wired as before, and computes as now."""
-        kept: list[tuple[nn.Parameter, int, Tensor, Tensor]] = []
-        if self._heads is not None:
-            for parameter, dim, index in still_places(self._heads):
-                kept.append((parameter, dim, index, parameter.detach().index_select(dim, index)))
-        self._tuner.merge_and_unload()
-        with torch.no_grad():
-            for parameter, dim, index, values in kept:
-                parameter.index_copy_(dim, index, values)
-        for parameter, trained in self._trained:
-            parameter.requires_grad_(trained)
+        kept: list[tuple[Tensor, int, Tensor, Tensor]] = []
+        with apart(self._model), torch.no_grad():
+            if self._heads is not None:
+                for parameter, dim, index in still_places(self._heads):
+                    part, here = places(parameter, dim, index)
+                    kept.append((part, dim, here, part.index_select(dim, here)))
+            self._tuner.merge_and_unload()
+            for part, dim, here, values in kept:
+                part.index_copy_(dim, here, values)
+            for name, parameter in self._model.named_parameters():
+                parameter.requires_grad_(self._trained[name])

@@ -23,7 +23,6 @@ from torch.distributed import _composable_state as composable
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
-from neural_plasticity.models.layouts import layer_layouts
 from neural_plasticity.models.parts import fill, gathered, whole
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -98,17 +97,10 @@ def twin(model: Model) -> Model:
     return second
 
 
-def _layers(model: nn.Module) -> list[nn.Module]:
-    """The decoder layers: the members of the list of modules that holds each attention."""
-    found = {}
-    for layout in layer_layouts(model):
-        path = layout.path
-        while path:
-            parent = path.rpartition(".")[0]
-            if isinstance(model.get_submodule(parent), nn.ModuleList):
-                found[path] = model.get_submodule(path)
-            path = parent
-    return list(found.values())
+def _layers(module: nn.Module) -> Iterator[nn.Module]:
+    """The decoder layers: the members of lists of modules that are in no other list."""
+    for child in module.children():
+        yield from child if isinstance(child, nn.ModuleList) else _layers(child)
 
 
 class _Worn(NamedTuple):

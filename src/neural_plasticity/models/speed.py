@@ -11,6 +11,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from neural_plasticity.errors import ConfigError
+from neural_plasticity.models.sharding import mesh_of
 
 DEFAULT_PROMPT_TOKENS = 512
 
@@ -62,8 +64,9 @@ def compare_speed(
 ) -> dict[str, Speed]:
     """Time several models, each repeat visiting all of them in turn, so that a busy machine disturbs them alike.
 
-    Each model is warmed up once, runs in ``eval`` mode under ``torch.inference_mode`` and gets its own training mode
-    back. ``prompt_tokens``: 512 by default, or what the shortest context among the models leaves beside ``new_tokens``.
+    Each model is warmed up once, runs in ``eval`` mode under ``torch.inference_mode`` (one that FSDP divides:
+    ``no_grad``) and gets its own training mode back. ``prompt_tokens``: 512 by default, or what the shortest context
+    among the models leaves beside ``new_tokens``.
     ``clock`` returns seconds: wall time, or ``time.thread_time`` for one thread on a machine that others keep busy.
 
     Raises:
@@ -79,10 +82,12 @@ def compare_speed(
     try:
         for model in models.values():
             model.eval()
-            _time_once(model, prompt_tokens, min(new_tokens, 2), batch, clock)
+            with _without_gradients(model):
+                _time_once(model, prompt_tokens, min(new_tokens, 2), batch, clock)
         for _ in range(repeats):
             for name, model in models.items():
-                prefill_s, decode_s = _time_once(model, prompt_tokens, new_tokens, batch, clock)
+                with _without_gradients(model):
+                    prefill_s, decode_s = _time_once(model, prompt_tokens, new_tokens, batch, clock)
                 prefill[name].append(prefill_s * 1e3)
                 decode[name].append(decode_s * 1e3)
     finally:
@@ -118,7 +123,11 @@ def _fitting_prompt(models: Mapping[str, Any], prompt_tokens: int | None, new_to
     return prompt_tokens
 
 
-@torch.inference_mode()
+def _without_gradients(model: Any) -> AbstractContextManager[Any]:
+    """What FSDP gathers parameters into under inference_mode could not be trained with afterwards."""
+    return torch.inference_mode() if mesh_of(model) is None else torch.no_grad()
+
+
 def _time_once(
     model: Any, prompt_tokens: int, new_tokens: int, batch: int, clock: Callable[[], float]
 ) -> tuple[float, float]:
