@@ -29,6 +29,7 @@ from neural_plasticity.importance.benefit import benefits
 from neural_plasticity.models.adapters import Adapters
 from neural_plasticity.models.compaction import compact
 from neural_plasticity.models.parts import whole
+from neural_plasticity.models.saving import save_pruned
 from neural_plasticity.models.size import model_size
 from tests.small_runs import small_config
 
@@ -150,6 +151,7 @@ def main(model: Path, text: Path, out: Path, fsdp: bool = False) -> None:
     held = [bytes_held(x.model), model_size(x.model).bytes]
     found = figures_of(x)
     stop_within(x, out / f"{x.devices.size}")
+    save_pruned(x.model, out / f"saved-{x.devices.size}")
     found["went on"] = gone_on(x, out / "1")
     found["adapted"] = adapted(x)
     np.savez(out / f"{x.devices.size}-{x.devices.rank}.npz", **found, held=np.array(held))

@@ -22,6 +22,7 @@ from neural_plasticity.importance import score_heads
 from neural_plasticity.models.adapters import Adapters
 from neural_plasticity.models.compaction import compact
 from neural_plasticity.models.protection import still_places
+from neural_plasticity.models.saving import load_pruned
 from tests import distributed_laws
 from tests.small_runs import save_model, small_config
 
@@ -69,6 +70,10 @@ def test_two_processes_find_what_one_finds(gpt2: Path, text: Path, alone: Path, 
     if fsdp:  # what processes with parts have left, one that holds everything goes on from
         went_on = distributed_laws.gone_on(distributed_laws.opened(gpt2, text), tmp_path / "2")
         np.testing.assert_allclose(went_on, one["went on"], rtol=2e-5, atol=2e-6)
+        saved, other = load_pruned(tmp_path / "saved-2"), load_pruned(tmp_path / "saved-1")
+        assert saved.config.architectures == other.config.architectures
+        for name, weight in saved.state_dict().items():
+            torch.testing.assert_close(weight, other.state_dict()[name], rtol=0, atol=5e-3)
 
 
 def opened(model: Path, text: Path, **changes: Any) -> Experiment:

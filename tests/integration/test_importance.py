@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from neural_plasticity.errors import ConfigError, InputError, ModelError
 from neural_plasticity.importance import CRITERIA, Criterion, attention_maps, measure, reference, score_heads
 from neural_plasticity.importance.criteria import combined_rank, layer_normalised, rank_fractions
-from neural_plasticity.importance.forward import recomputed_activations, sequence_losses
+from neural_plasticity.importance.forward import recomputed, sequence_losses
 from neural_plasticity.importance.patterns import hidden_states, pattern_scores, repeated_tokens
 from neural_plasticity.models.attach import Heads, attach
 from tests.architectures import ENCODERS, HEADS, LAYERS, VOCABULARY, build, random_batch
@@ -224,7 +224,7 @@ def test_recomputing_activations_changes_no_bit(name: str) -> None:
         return list(torch.autograd.grad(model(input_ids=ids).logits.square().sum(), list(model.parameters())))
 
     expected = gradients()
-    with recomputed_activations(model):
+    with recomputed(model):
         found = gradients()
         touched = any("forward" in module.__dict__ for module in model.modules())
     assert touched == (name != "opt")  # OPT's ReLU is torch's own, and keeps one tensor anyway

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from neural_plasticity.errors import InputError, ModelError
+from neural_plasticity.models.sharding import decoder_layers, mesh_of
 
 Batch = Mapping[str, Any]
 IGNORED = -100  # label of a token that does not count
@@ -37,16 +38,21 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def recomputed_activations(model: nn.Module) -> Iterator[None]:
+def recomputed(model: nn.Module) -> Iterator[None]:
     """Inside, a backward recomputes activation functions instead of keeping their intermediate values.
 
     GPT-2's GELU is written out in Python and keeps four tensors as wide as the MLP, most of what the layers hold.
-    The values are the same to the last bit; only transformers' own parameter-free activations are touched.
+    The values are the same to the last bit; only transformers' own parameter-free activations are touched. Of a model
+    that FSDP divides whole layers are computed again: its activations, and bfloat16 copies of its weights, are too much
+    for one device as well.
     """
-    activations = [module for module in model.modules() if type(module).__module__ == "transformers.activations"]
-    before = [(module, module.__dict__.get("forward")) for module in activations]
+    if mesh_of(model) is None:
+        modules = [one for one in model.modules() if type(one).__module__ == "transformers.activations"]
+    else:
+        modules = list(decoder_layers(model))
+    before = [(module, module.__dict__.get("forward")) for module in modules]
     try:
-        for module in activations:
+        for module in modules:
             module.forward = partial(checkpoint, module.forward, use_reentrant=False, preserve_rng_state=False)
         yield
     finally:

@@ -21,7 +21,7 @@ from neural_plasticity.importance.forward import (
     on_device,
     part_of,
     real_tokens,
-    recomputed_activations,
+    recomputed,
     sequence_losses,
     targets_of,
     undisturbed,
@@ -138,7 +138,7 @@ def measure(
         probe = _PassProbe(grams, rows, real, parts)
         with (
             undisturbed(model),
-            recomputed_activations(model),
+            recomputed(model),
             heads.probing(probe),
             torch.set_grad_enabled("gradient" in parts),
         ):

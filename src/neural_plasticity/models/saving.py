@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from torch import nn
+from torch import distributed, nn
 from transformers import AutoConfig, PreTrainedModel
 
 from neural_plasticity.errors import ModelError, UnsupportedModelError
@@ -21,6 +21,7 @@ from neural_plasticity.models.inspection import check_size, inspect
 from neural_plasticity.models.layouts import Kind, LayerLayout, layer_layouts, unsupported
 from neural_plasticity.models.loading import opening
 from neural_plasticity.models.seam import backend_of
+from neural_plasticity.models.sharding import gathered_copy, mesh_of
 from neural_plasticity.models.surgery import moved_rows
 
 
@@ -28,13 +29,13 @@ def save_pruned(model: Any, path: str | PathLike[str]) -> Path:
     """Save a model with its pruned heads gone: ``config.json`` and safetensors, in the dtype it has. Returns the path.
 
     A model with gated heads is compacted first (it stays as it is itself). What is saved opens with `load_pruned`, and
-    with ``AutoModelForCausalLM.from_pretrained`` once ``neural_plasticity.models`` is imported.
+    with ``AutoModelForCausalLM.from_pretrained`` once ``neural_plasticity.models`` is imported. Of a model that FSDP
+    divides, every process calls, and the main one writes.
 
     Raises:
         ModelError: ``path`` cannot be written.
     """
-    small = compact(model) if is_pruned(model) else model
-    return _save(small, path)
+    return _save(compact(model) if is_pruned(model) else model, path)
 
 
 def load_pruned(path: str | PathLike[str], **options: Any) -> Any:
@@ -79,12 +80,13 @@ def export_dense(model: Any, path: str | PathLike[str]) -> Path:
 
     A pruned head's query, key, value and output weights are zero, so it adds nothing and the logits are the same; the
     size is the original one again. With heads that were added, every layer is as wide as the widest, with zeros too.
+    Of a model that FSDP divides, every process calls, and the main one writes.
 
     Raises:
         ModelError: ``path`` cannot be written.
         UnsupportedModelError: heads were added, and the architecture's configuration cannot say so.
     """
-    return _save(dense_copy(compact(model) if is_pruned(model) else model), path)
+    return _save(compact(model) if is_pruned(model) else model, path, dense_copy)
 
 
 @torch.no_grad()
@@ -177,12 +179,16 @@ def _stock_model(small: Any, config: Any, shape: _DenseShape) -> Any:
     return dense
 
 
-def _save(model: nn.Module, path: str | PathLike[str]) -> Path:
+def _save(model: nn.Module, path: str | PathLike[str], shaped: Callable[[Any], Any] = lambda model: model) -> Path:
     folder = Path(path)
     if folder.is_file():
         raise ModelError(f"{folder}: expected a directory to save the model into, found a file; choose another path.")
+    mesh, whole = mesh_of(model), gathered_copy(model)
     try:
-        model.save_pretrained(folder)  # type: ignore[operator]
+        if whole is not None:
+            shaped(whole).save_pretrained(folder)
     except OSError as error:
         raise ModelError(f"{folder}: the model cannot be saved there: {error}.") from error
+    if mesh is not None:  # it is there when this returns, on every process
+        distributed.barrier(mesh.get_group())
     return folder

@@ -51,7 +51,7 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
     for module in model.modules():
         composable._module_state_mapping.pop(module, None)
     done: set[nn.Module] = set()
-    for unit in (*_layers(model), model):
+    for unit in (*decoder_layers(model), model):
         _made_whole([module for module in unit.modules() if module not in done])
         done.update(unit.modules())
         # At rest nothing is whole, not even what PyTorch would keep of the model itself between forward and backward.
@@ -97,10 +97,22 @@ def twin(model: Model) -> Model:
     return second
 
 
-def _layers(module: nn.Module) -> Iterator[nn.Module]:
-    """The decoder layers: the members of lists of modules that are in no other list."""
+def gathered_copy(model: nn.Module) -> nn.Module | None:
+    """A whole copy in the main process's CPU memory, None elsewhere; ``model`` itself where it is not divided."""
+    mesh = mesh_of(model)
+    if mesh is None:
+        return model
+    with bare(model):
+        # One parameter after the other: whole on the device for a moment, and kept by the main process alone.
+        memo: dict[int, Any] = {id(one): nn.Parameter(gathered(one), one.requires_grad) for one in model.parameters()}
+        second = copy.deepcopy(model, memo)
+    return second.to("cpu") if mesh.get_rank() == 0 else None
+
+
+def decoder_layers(module: nn.Module) -> Iterator[nn.Module]:
+    """The members of lists of modules that are in no other list."""
     for child in module.children():
-        yield from child if isinstance(child, nn.ModuleList) else _layers(child)
+        yield from child if isinstance(child, nn.ModuleList) else decoder_layers(child)
 
 
 class _Worn(NamedTuple):
