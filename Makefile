@@ -31,7 +31,8 @@ run: $(VENV)/.installed  ## a whole experiment on the built-in model; ARGS="--qu
 # One thread per worker: two workers with two threads each on two cores only wait for each other.
 # loadfile keeps a file's tests in one worker, so that a model built once per file is built once. In their order, or files
 # with few tests, which start whole commands, would come last, and one worker would wait minutes for the other.
-test: lint page-check browser  ## lint, then every test, exactly as CI does; ARGS="tests/unit -k heads" for some
+test:  ## lint, then every test, exactly as CI does; ARGS="tests/unit -k heads" for some
+	@$(MAKE) --no-print-directory -j3 lint page-check browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 page: frontend/node_modules/.installed  ## build the page into the package (its build is committed; needs Node.js or gets it)
