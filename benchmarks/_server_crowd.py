@@ -32,7 +32,7 @@ class Crowd:
     streams: int = 160
     polls: int = 40
     slow: int = 10
-    aborts: float = 120.0
+    aborts: float = 150.0
     fetches: float = 4.0
 
     def save(self, path: Path) -> Path:
