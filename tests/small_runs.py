@@ -16,10 +16,12 @@ from neural_plasticity.models.loading import BUILTIN_DIRECTORY
 from tests.architectures import build
 
 
-def save_model(directory: Path, architecture: str = "gpt2", *, poison: bool = False, **overrides: Any) -> Path:
+def save_model(
+    directory: Path, architecture: str = "gpt2", *, poison: bool = False, parts: str = "1GB", **overrides: Any
+) -> Path:
     """A random-weight model with the built-in tokeniser in ``directory``; ``poison`` makes its loss NaN on our text.
 
-    ``overrides`` go to the model's configuration.
+    ``overrides`` go to the model's configuration; ``parts``: how large a file of its weights may be.
     """
     tokenizer = PreTrainedTokenizerFast.from_pretrained(BUILTIN_DIRECTORY)
     torch.manual_seed(0)
@@ -28,7 +30,7 @@ def save_model(directory: Path, architecture: str = "gpt2", *, poison: bool = Fa
     if poison:
         with torch.no_grad():
             model.get_input_embeddings().weight[tokenizer("prune")["input_ids"][0]] = float("nan")
-    model.save_pretrained(directory)
+    model.save_pretrained(directory, max_shard_size=parts)
     tokenizer.save_pretrained(directory)
     return directory
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -111,3 +112,18 @@ def test_what_is_downloaded_is_looked_at_before_it_is_opened(tmp_path: Path) -> 
     assert {"config.json", "model.safetensors"} <= names
     assert not names & {"evil.py", "pytorch_model.bin", "model.fp16.safetensors"}
     assert asked.count("GET some/plain/model.safetensors") == 1, "what is in the cache was fetched again"
+
+
+def test_a_download_that_was_broken_off_goes_on(tmp_path: Path) -> None:
+    """Of a model in many parts the index may not have come yet, so that nothing says which are missing."""
+    model = save_model(tmp_path / "model", parts="100KB")
+    index = json.loads((model / "model.safetensors.index.json").read_text())
+    here = tmp_path / "home" / "hub" / "models--some--model"
+    (here / "refs").mkdir(parents=True)
+    (here / "refs" / "main").write_text(REVISION)
+    (here / "snapshots" / REVISION).mkdir(parents=True)
+    for name in ("config.json", min(index["weight_map"].values())):
+        shutil.copy(model / name, here / "snapshots" / REVISION)
+    with hub({"some/model": model}) as (address, asked):
+        assert opened(tmp_path / "home", "some/model", HF_ENDPOINT=address) == ["some/model GPT2LMHeadModel"]
+    assert "GET some/model/model.safetensors.index.json" in asked

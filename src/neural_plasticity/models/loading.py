@@ -151,9 +151,11 @@ def _cached_snapshot(name: str) -> Path | None:
     if not isinstance(config, str):
         return None
     folder = Path(config).parent
-    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
-        return None
-    return None if any(not (folder / part).exists() for part in parts(f"--model_name {name}:", folder)) else folder
+    # Parts without their index are a download that was broken off: large models' come before it.
+    weights = parts(f"--model_name {name}:", folder) or {"model.safetensors"}
+    whole = all((folder / one).exists() for one in weights)
+    pickled = any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors"))  # which `inspect` has a word for
+    return folder if whole or pickled else None
 
 
 def _check_kind(name: str, config: Any) -> None:
