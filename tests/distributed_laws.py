@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.distributed.tensor import DTensor
 
+from neural_plasticity.errors import PeerError, UnsupportedModelError
 from neural_plasticity.events import Event, HeadsGrown, HeadsPruned, StepMetrics
 from neural_plasticity.experiment import checkpoints, open_experiment
 from neural_plasticity.experiment.clock import Stage
@@ -29,7 +30,7 @@ from neural_plasticity.importance.benefit import benefits
 from neural_plasticity.models.adapters import Adapters
 from neural_plasticity.models.compaction import compact
 from neural_plasticity.models.parts import whole
-from neural_plasticity.models.saving import save_pruned
+from neural_plasticity.models.saving import export_dense, save_pruned
 from neural_plasticity.models.size import model_size
 from tests.small_runs import small_config
 
@@ -75,6 +76,15 @@ def figures_of(x: Experiment) -> dict[str, Any]:
     found["compacted size"] = np.array([one.numel() for one in small.parameters()])
     found["text"] = np.array(continuation(small, torch.from_numpy(x.test[:1, :8]), 4, 0))
     return found
+
+
+def refused(x: Experiment, directory: Path) -> bool:
+    """GPT-2's configuration cannot speak of new heads, which only the process that writes finds out."""
+    try:
+        export_dense(x.model, directory)
+    except (UnsupportedModelError, PeerError) as error:
+        return isinstance(error, UnsupportedModelError) == (x.devices.main or x.devices.mesh is None)
+    return False
 
 
 def bytes_held(model: torch.nn.Module) -> int:
@@ -151,6 +161,7 @@ def main(model: Path, text: Path, out: Path, fsdp: bool = False) -> None:
     held = [bytes_held(x.model), model_size(x.model).bytes]
     found = figures_of(x)
     stop_within(x, out / f"{x.devices.size}")
+    found["refused"] = np.array(refused(x, out / "dense"))
     save_pruned(x.model, out / f"saved-{x.devices.size}")
     found["went on"] = gone_on(x, out / "1")
     found["adapted"] = adapted(x)

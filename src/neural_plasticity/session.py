@@ -137,8 +137,10 @@ def resume_run(run_dir: Path, **given: Any) -> int:
             lock = DirectoryLock(run_dir)
             stack.callback(lock.release)
         config = _resumed(_started_with(run_dir), given)
-        # How a model is held is no part of the experiment: what several processes held in parts goes on with one.
-        return go_on(replace(config, fsdp=config.fsdp and launched()[1] > 1), run_dir, lock=lock)
+        # How a model is held is no part of the experiment: what several processes held in parts goes on with one. Who
+        # asks for parts there now hears that it cannot be.
+        in_parts = config.fsdp and (launched()[1] > 1 or "fsdp" in given)
+        return go_on(replace(config, fsdp=in_parts), run_dir, lock=lock)
 
 
 def _started_with(run_dir: Path) -> RunConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,16 @@ def test_an_option_counts_as_given_whatever_its_value(
     assert main(["run", "--resume", str(run_dir), *given]) == 0
     (config,) = went_on
     assert as_json(config) == {**as_json(STARTED), **expected}
+
+
+@pytest.mark.parametrize(("begun", "given", "expected"), [(True, (), False), (False, ("--fsdp",), True)])
+def test_one_process_goes_on_whole_but_does_not_take_back_what_was_asked_for(
+    tmp_path: Path, went_on: list[RunConfig], begun: bool, given: tuple[str, ...], expected: bool
+) -> None:
+    with RecordWriter.create(tmp_path) as record:
+        record.append(ev.RunStarted(name="one", shape=(2, 2), config=as_json(replace(STARTED, fsdp=begun))))
+    assert main(["run", "--resume", str(tmp_path), *given]) == 0
+    assert went_on[0].fsdp == expected  # which `open_devices` refuses in one line
 
 
 @pytest.mark.parametrize("given", [("--seed", "0"), ("--pruning_level=0.2",), ("--quick-test",)])

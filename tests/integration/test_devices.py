@@ -59,6 +59,7 @@ def test_two_processes_find_what_one_finds(gpt2: Path, text: Path, alone: Path, 
     for name, found in first.items():  # the processes hold the same model and have decided the same
         np.testing.assert_array_equal(found, second[name], err_msg=name)
     assert len(one["heads"]) > 4
+    assert first.pop("refused")
     for name in ("heads", "text", "compacted size"):
         np.testing.assert_array_equal(first.pop(name), one[name])
     # AdamW's first steps have the size of the learning rate (1e-3) whatever the gradient's: one within rounding of

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 import transformers
 from torch import distributed, nn
+from torch.distributed.device_mesh import DeviceMesh
 from transformers import AutoConfig, PreTrainedModel
 
-from neural_plasticity.errors import ModelError, UnsupportedModelError
+from neural_plasticity.errors import ModelError, PeerError, UnsupportedModelError
 from neural_plasticity.models import quantizer as quantizer  # registers how transformers opens a compact model
 from neural_plasticity.models.compaction import compact, is_pruned
 from neural_plasticity.models.inspection import check_size, inspect
@@ -34,6 +35,7 @@ def save_pruned(model: Any, path: str | PathLike[str]) -> Path:
 
     Raises:
         ModelError: ``path`` cannot be written.
+        PeerError: it failed on the main process, where its own error is raised.
     """
     return _save(compact(model) if is_pruned(model) else model, path)
 
@@ -85,6 +87,7 @@ def export_dense(model: Any, path: str | PathLike[str]) -> Path:
     Raises:
         ModelError: ``path`` cannot be written.
         UnsupportedModelError: heads were added, and the architecture's configuration cannot say so.
+        PeerError: as `save_pruned`.
     """
     return _save(compact(model) if is_pruned(model) else model, path, dense_copy)
 
@@ -181,14 +184,27 @@ def _stock_model(small: Any, config: Any, shape: _DenseShape) -> Any:
 
 def _save(model: nn.Module, path: str | PathLike[str], shaped: Callable[[Any], Any] = lambda model: model) -> Path:
     folder = Path(path)
-    if folder.is_file():
-        raise ModelError(f"{folder}: expected a directory to save the model into, found a file; choose another path.")
     mesh, whole = mesh_of(model), gathered_copy(model)
+    saved = False
     try:
         if whole is not None:
+            if folder.is_file():
+                raise ModelError(
+                    f"{folder}: expected a directory to save the model into, found a file; choose another."
+                )
             shaped(whole).save_pretrained(folder)
+        saved = True
     except OSError as error:
         raise ModelError(f"{folder}: the model cannot be saved there: {error}.") from error
-    if mesh is not None:  # it is there when this returns, on every process
-        distributed.barrier(mesh.get_group())
+    finally:
+        if mesh is not None:  # the others wait for the main process, and hear how it went
+            saved = _of_the_main_process(saved, mesh)
+    if not saved:
+        raise PeerError("the main process could not save the model, and says why.")
     return folder
+
+
+def _of_the_main_process(fact: bool, mesh: DeviceMesh) -> bool:
+    told = torch.tensor([fact], dtype=torch.int32, device=mesh.device_type)
+    distributed.broadcast(told, src=0, group=mesh.get_group())
+    return bool(told)
