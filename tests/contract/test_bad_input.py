@@ -165,3 +165,13 @@ def test_a_finished_run_is_not_resumed(
     capsys.readouterr()
     assert main(["run", "--resume", "run"]) == 2
     assert "has finished" in capsys.readouterr().err
+
+
+def test_a_sweep_of_parts_is_refused_before_anything_is_opened(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", "--fsdp", "--output_dir", str(tmp_path / "sweep")]) == 2
+    assert capsys.readouterr().err == (
+        "plasticity: --fsdp: each run of a sweep is a process of its own, with nobody to share parameters with.\n"
+    )
+    assert not (tmp_path / "sweep").exists()

@@ -159,6 +159,8 @@ def checked_base(base: RunConfig) -> RunConfig:
     for name, instead in zip(AXES, FLAGS, strict=True):
         if getattr(base, name) != getattr(default, name):
             raise ConfigError(f"--{name}: a sweep takes {instead}, with commas between; leave --{name} out.")
+    if base.fsdp:
+        raise ConfigError("--fsdp: each run of a sweep is a process of its own, with nobody to share parameters with.")
     return base.checked()
 
 
