@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save
 from transformers import PreTrainedTokenizerFast
 
 from neural_plasticity.data import token_cache
@@ -208,3 +209,26 @@ def test_several_may_write_the_same_entry_at_once(folder: Path, tokenizer: Any) 
     reader.join()
     assert not wrong
     assert list(folder.iterdir()) == [entry]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda kept: kept._replace(ids=kept.ids.astype(np.float64)),
+        lambda kept: kept._replace(ids=kept.ids.reshape(1, -1)),
+        lambda kept: kept._replace(ids=kept.ids[:-1]),
+        lambda kept: kept._replace(lengths=kept.lengths[:-1]),
+        lambda kept: kept._replace(lengths=-kept.lengths),
+        lambda kept: kept._replace(lengths=kept.lengths.astype(np.float64)),
+    ],
+)
+def test_an_entry_that_cannot_be_these_tokens_is_made_again_whatever_its_checksum(
+    folder: Path, tokenizer: Any, changed: Callable[[Encoded], Encoded], caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = encoded(documents(*TEXTS), tokenizer)
+    (entry,) = folder.iterdir()
+    other = changed(kept)
+    entry.write_bytes(save({"ids": other.ids, "lengths": other.lengths}, {"crc32": token_cache._checksum(other)}))
+    with caplog.at_level(logging.WARNING, "neural_plasticity"):
+        assert same(encoded(documents(*TEXTS), tokenizer), plainly(TEXTS, tokenizer))
+    assert "it is not what was kept" in caplog.text

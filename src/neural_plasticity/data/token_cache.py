@@ -125,13 +125,25 @@ def _read(path: Path, documents: int) -> Encoded | None:
     try:
         with safe_open(path, framework="np") as file:
             found = Encoded(file.get_tensor("ids"), file.get_tensor("lengths"))
-            whole = (file.metadata() or {}).get("crc32") == _checksum(found) and found.lengths.shape == (documents,)
+            whole = _fits(found, documents) and (file.metadata() or {}).get("crc32") == _checksum(found)
     except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
         _log.warning("kept tokens are damaged, and are made again: %s (%s)", path, error)
         return None
     if not whole:
-        _log.warning("kept tokens are damaged, and are made again: %s (its checksum is wrong)", path)
+        _log.warning("kept tokens are damaged, and are made again: %s (it is not what was kept)", path)
     return found if whole else None
+
+
+def _fits(found: Encoded, documents: int) -> bool:
+    """Whether the entry can be the tokens of so many documents: a checksum can be right on anything."""
+    ids, lengths = found
+    return (
+        ids.dtype in (np.uint16, np.uint32)
+        and lengths.dtype == np.int64
+        and (ids.ndim, lengths.shape) == (1, (documents,))
+        and bool((lengths >= 0).all())
+        and int(lengths.sum()) == len(ids)
+    )
 
 
 def _write(path: Path, found: Encoded) -> None:
