@@ -376,7 +376,7 @@ def test_a_read_only_place(tmp_path: Path) -> None:
     with RecordWriter.create(source / "closed") as writer:
         writer.append(LogLine(message="x"))
     killed = source / "killed"
-    acknowledged = _killed(killed, 0.1)
+    (acknowledged,) = _killed([(killed, 0.1)])
     # WAL mode left on, its log gone with a last checkpoint: as a copied file may be.
     shutil.copytree(source / "closed", source / "wal")
     with contextlib.closing(sqlite3.connect(source / "wal" / "run.sqlite")) as connection:
