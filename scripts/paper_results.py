@@ -90,11 +90,11 @@ def tables(home: Path, arms: Sequence[Arm]) -> dict[str, str]:
         }
     if tuned:
         title = "Test perplexity / that of as many heads at random, same way and seed, after training."
-        found |= {
-            "tuned": tuned_markdown(tuned),
-            "tuned-chance": chance_markdown(against_chance(held), title),
-            "ways": ways_markdown(_ways(held, arms)),
-        }
+        found["tuned"] = tuned_markdown(tuned)
+        if chance := against_chance(held):
+            found["tuned-chance"] = chance_markdown(chance, title)
+        if ways := _ways(held, arms):
+            found["ways"] = ways_markdown(ways)
     return found
 
 
@@ -298,7 +298,7 @@ def _points(axes: Any, places: Iterable[float], rows: Sequence[Row], key: str, n
 def _ticks(low: float, high: float) -> list[float]:
     """Round values between ``low`` and ``high`` whose labels keep off each other on a log axis; 1 before any other."""
     kept: list[float] = []
-    for tick in (1, 10, 100, 2, 5, 20, 50, 300, 1.5, 3, 0.5, 1.2, 0.8, 1.1, 0.9, 1.05, 0.95):
+    for tick in (1, 10, 100, 2, 5, 20, 50, 300, 1.5, 3, 0.5, 1.2, 0.8, 1.1, 0.9, 1.3, 1.4, 1.05, 0.95):
         apart = all(abs(math.log(tick / other)) > math.log(high / low) / 14 for other in kept)
         if low <= tick <= high and apart:
             kept.append(tick)
