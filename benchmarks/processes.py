@@ -4,7 +4,7 @@ Each round runs each way once, so that a busy moment hits all of them; a way's f
 one thread in the same round, and the median over rounds. The same experiment in each: the built-in model, warm-up,
 analysis by gradient, pruning, fine-tuning and evaluation. Two processes talk by gloo, as they do without a GPU.
 
-    python benchmarks/processes.py              # about 13 minutes on two quiet cores; writes results/processes.csv
+    python benchmarks/processes.py              # about 7 minutes on two quiet cores; writes results/processes.csv
     python benchmarks/processes.py --rounds 1   # a try, nothing written
 """
 
@@ -24,10 +24,10 @@ from neural_plasticity import open_run
 from neural_plasticity.events import PhaseEnded, PhaseStarted, StepMetrics
 
 RESULTS = Path(__file__).parent / "results" / "processes.csv"
-STEPS, LEFT_OUT = 60, 10  # of each of two training phases; their first steps are left out
+STEPS, LEFT_OUT = 24, 4  # of each of two training phases; their first steps are left out
 OPTIONS = (
     f"run --cycles 1 --warmup_steps {STEPS} --fine_tuning_steps {STEPS} --stabilisation_tolerance 1e-9 --batch_size 8"
-    " --sequence_length 128 --score_sequences 128 --eval_sequences 128 --pruning_strategy gradient --pruning_level 0.25"
+    " --sequence_length 128 --score_sequences 64 --eval_sequences 16 --pruning_strategy gradient --pruning_level 0.25"
     " --device cpu"
 ).split()
 LAUNCHED = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "neural_plasticity")

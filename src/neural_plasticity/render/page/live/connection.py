@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -16,12 +17,25 @@ class PatientProtocol(H11Protocol):
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """As uvicorn does; where too many are there, one that has asked for nothing yet has to go."""
+        """As uvicorn does; where too many are there, one that has asked for nothing yet has to go, or else this one."""
         super().connection_made(transport)
         self._expect()
         if len(self.connections) > MOST_CONNECTIONS:
-            idle = (one for one in self.connections if isinstance(one, PatientProtocol) and one._deadline is not None)
-            next(idle, self)._give_up()
+            next(iter(self._silent()), self)._give_up()
+
+    def _silent(self) -> list[PatientProtocol]:
+        """Others that have asked for nothing: where a crowd comes at once, who was not read yet may well have asked."""
+        others = (one for one in self.connections if isinstance(one, PatientProtocol) and one is not self)
+        waiting = {one.transport.get_extra_info("socket").fileno(): one for one in others if one._deadline is not None}
+        waiting.pop(-1, None)  # closed already
+        if not hasattr(select, "poll"):  # Windows
+            return list(waiting.values())
+        look = select.poll()
+        for number in waiting:
+            look.register(number, select.POLLIN)
+        for number, _ in look.poll(0):
+            del waiting[number]
+        return list(waiting.values())
 
     def data_received(self, data: bytes) -> None:
         """As uvicorn does; from the first byte of a request on there is a limit until it is whole."""
