@@ -158,6 +158,30 @@ def test_connections_that_say_nothing_leave_room_for_others(tmp_path: Path, monk
     pytest.fail("nobody is answered while others hold connections")
 
 
+def test_who_has_asked_stays_though_a_crowd_came_before_it_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = connection.PatientProtocol.connection_made
+
+    def slowly(self: connection.PatientProtocol, transport: asyncio.Transport) -> None:
+        time.sleep(0.03)  # as on a machine that does something else: many are there before the first one is read
+        made(self, transport)
+
+    monkeypatch.setattr(connection, "MOST_CONNECTIONS", 8)
+    monkeypatch.setattr(connection.PatientProtocol, "connection_made", slowly)
+    with serve_in_thread(tmp_path) as server, contextlib.ExitStack() as held:
+        come = []
+        for number in range(18):
+            come.append(held.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20)))
+            if number < 6:
+                come[-1].sendall(request(server.port, "/api/runs"))
+        for one in come[:6]:
+            answer = b""
+            while not answer.endswith(b"[]") and (part := one.recv(4_096)):
+                answer += part
+            assert answer.endswith(b"[]"), "closed before it was answered"
+
+
 def test_nothing_is_done_any_more_for_whoever_has_left() -> None:
     done: list[str] = []
 
