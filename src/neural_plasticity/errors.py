@@ -23,6 +23,7 @@ __all__ = [
     "RecordError",
     "TrainingError",
     "UnsupportedModelError",
+    "first_line",
 ]
 
 
@@ -71,3 +72,8 @@ class PeerError(NeuralPlasticityError):
 
 class TrainingError(NeuralPlasticityError):
     """The run had to stop; everything recorded so far stays readable."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its name where it has none: for a message of one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

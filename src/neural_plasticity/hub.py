@@ -7,6 +7,8 @@ import threading
 import huggingface_hub
 from huggingface_hub import constants
 
+from neural_plasticity.errors import first_line
+
 PATIENCE_S = 5.0
 """How long the hub may take to answer at all, in seconds."""
 
@@ -31,8 +33,3 @@ def hub_silence() -> str | None:
     thread.start()
     thread.join(PATIENCE_S)
     return outcome[0] if outcome else f"no answer within {PATIENCE_S:.0f} s"
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, for a message of one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

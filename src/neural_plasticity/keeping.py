@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from neural_plasticity.errors import InputError, TrainingError
+from neural_plasticity.errors import InputError, TrainingError, first_line
 from neural_plasticity.events import Event, LogLine, PhaseEnded, RunEnded, RunState
 from neural_plasticity.record import RecordWriter
 from neural_plasticity.views import figures
@@ -78,7 +78,11 @@ class Keeper:
         # Disks refuse with OSError, memory and the libraries in ways of their own: whatever it is, it is no reason to
         # lose the run.
         except Exception as error:
-            why = error.strerror if isinstance(error, OSError) and error.strerror else _first_line(error)
+            why = (
+                error.strerror
+                if isinstance(error, OSError) and error.strerror
+                else f"{type(error).__name__}: {first_line(error)}"
+            )
             return LogLine(
                 message=f"no checkpoint could be written ({why}); the run goes on, but could only be resumed from the "
                 "one before",
@@ -106,11 +110,6 @@ class Keeper:
         """
         kept = self.last_seq == self._record.last_seq
         return self._x.training is None or kept or self._x.config.lora_rank is not None
-
-
-def _first_line(error: Exception) -> str:
-    said = str(error).strip().partition("\n")[0][:160]
-    return said if isinstance(error, OSError) and said else f"{type(error).__name__}: {said}"
 
 
 def kept_after(x: Experiment, event: Event, stopping: bool) -> bool:

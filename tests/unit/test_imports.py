@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "render": _SHOWING,
     "trackers": _SHOWING | {"render"},
     "dashboard": _SHOWING | {"render", "trackers"},
-    "hub": set(),
+    "hub": {"errors"},
     "launch": set(),
     "data": {"errors", "hub"},
     "models": {"errors", "heads", "hub"},

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from neural_plasticity.data.corpus import Corpus, Document
-from neural_plasticity.errors import CorpusError
-from neural_plasticity.hub import first_line, hub_silence
+from neural_plasticity.errors import CorpusError, first_line
+from neural_plasticity.hub import hub_silence
 
 
 def load_hub_corpus(dataset: str, dataset_config: str | None) -> Corpus:

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from neural_plasticity.errors import RecordError
+from neural_plasticity.errors import RecordError, first_line
 from neural_plasticity.experiment.memory import out_of_memory
 
 FORMAT = "neural_plasticity checkpoint"
@@ -104,8 +104,7 @@ def read(path: Path, most_bytes: int) -> dict[str, Any]:
     except (SafetensorError, ValueError, TypeError, LookupError, RuntimeError) as error:
         if out_of_memory(error):
             raise RecordError(_unread(path, error)) from error
-        said = str(error).strip().partition("\n")[0][:160]
-        raise DamagedCheckpoint(f"it cannot be read ({type(error).__name__}: {said})") from error
+        raise DamagedCheckpoint(f"it cannot be read ({type(error).__name__}: {first_line(error)})") from error
     if not isinstance(state, dict):
         raise DamagedCheckpoint("it holds no state")
     return state

@@ -16,8 +16,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
 
-from neural_plasticity.errors import ModelError, UnsupportedModelError
-from neural_plasticity.hub import first_line, hub_silence
+from neural_plasticity.errors import ModelError, UnsupportedModelError, first_line
+from neural_plasticity.hub import hub_silence
 from neural_plasticity.models.inspection import check_size, inspect, parts
 from neural_plasticity.models.layouts import layer_layouts, refuse_by_name
 

@@ -18,9 +18,8 @@ from typing import Any, SupportsIndex
 import torch
 from torch import Tensor, nn
 
-from neural_plasticity.errors import HeadError
+from neural_plasticity.errors import HeadError, first_line
 from neural_plasticity.heads import MOST, HeadId
-from neural_plasticity.hub import first_line
 from neural_plasticity.models.layouts import LayerLayout, layer_layouts, unsupported
 from neural_plasticity.models.parts import put, whole
 from neural_plasticity.models.proof import prove, trial
