@@ -247,6 +247,13 @@ def test_what_cannot_be_divided_or_would_go_unheard_is_refused(
         open_devices(config, environment)
 
 
+def test_a_pytorch_that_notes_elsewhere_what_is_divided_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("torch.distributed._composable_state._module_state_mapping")
+    config = small_config(Path("m"), Path("t"), fsdp=True)
+    with pytest.raises(ConfigError, match=r"--fsdp: written for the FSDP2 of PyTorch 2\.13, .* install torch==2\.13"):
+        open_devices(config, {"RANK": "0", "WORLD_SIZE": "2"})
+
+
 def test_more_processes_than_gpus_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)

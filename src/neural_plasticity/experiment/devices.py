@@ -13,6 +13,7 @@ from neural_plasticity.config import RunConfig
 from neural_plasticity.errors import ConfigError
 from neural_plasticity.launch import launched
 from neural_plasticity.models.devices import Devices
+from neural_plasticity.models.sharding import can_divide
 
 # What a launcher can ask for that would go unheard here.
 _UNHEARD = {
@@ -38,7 +39,8 @@ def open_devices(config: RunConfig, environment: Mapping[str, str] = os.environ)
     """The device of this process, joined with the others where there are some; waits until all of them are there.
 
     Raises:
-        ConfigError: there is no such device, it has not the precision asked for, or the batch does not divide.
+        ConfigError: there is no such device, it has not the precision asked for, the batch does not divide, or this
+            PyTorch cannot hold parameters in parts.
     """
     rank, size = launched(environment)
     _check_launcher(config, environment)
@@ -90,6 +92,11 @@ def _divided(config: RunConfig, size: int, environment: Mapping[str, str]) -> bo
             raise ConfigError("the launcher asks for activation checkpointing: expected --gradient_checkpointing too.")
     if size == 1:
         raise ConfigError("--fsdp: one process has nobody to share parameters with; start several (torchrun).")
+    if not can_divide():
+        raise ConfigError(
+            f"--fsdp: written for the FSDP2 of PyTorch 2.13, whose inner places PyTorch {torch.__version__} does not "
+            "have; install torch==2.13.*, or leave it out."
+        )
     return True
 
 

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import copy
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor, nn
-from torch.distributed import _composable_state as composable
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
@@ -30,6 +29,19 @@ _MARK = "__composable_api"  # how the names begin under which PyTorch notes in a
 
 
 # --- dividing, and the way back ---------------------------------------------------------------------------------------
+
+
+def can_divide() -> bool:
+    """Whether this PyTorch keeps what ``fully_shard`` notes where `shard` looks for it: a private place, as in 2.13."""
+    return _noted() is not None
+
+
+def _noted() -> MutableMapping[nn.Module, Any] | None:
+    try:
+        from torch.distributed import _composable_state
+    except ImportError:
+        return None
+    return getattr(_composable_state, "_module_state_mapping", None)
 
 
 def mesh_of(model: nn.Module) -> DeviceMesh | None:
@@ -48,8 +60,10 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
 
     gc.collect()  # what was divided and dropped holds itself by its hooks
     _undress(model)
+    noted = _noted()
+    assert noted is not None  # `can_divide`
     for module in model.modules():
-        composable._module_state_mapping.pop(module, None)
+        noted.pop(module, None)
     done: set[nn.Module] = set()
     for unit in (*decoder_layers(model), model):
         _made_whole([module for module in unit.modules() if module not in done])
