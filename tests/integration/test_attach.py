@@ -371,6 +371,18 @@ def test_a_silent_bypass_is_found_out_even_without_the_list(
     assert torch.equal(logits(model), before)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of what transformers calls here
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
+def test_a_backend_whose_masks_are_no_tensors_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)  # needs a compiler, and takes seconds
+    model = build("llama")
+    model.set_attn_implementation("flex_attention")
+    with pytest.raises(
+        UnsupportedModelError, match="mask is a BlockMask, not a tensor; load it with 'sdpa' or 'eager'"
+    ):
+        attach(model)
+
+
 # --- models that are wired like the tested ones ----------------------------------------------------------------------
 
 _ENCODER = {**_SMALL, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import DynamicCache
 
+from neural_plasticity.errors import UnsupportedModelError
+from neural_plasticity.models import compaction
 from neural_plasticity.models.attach import attach
-from neural_plasticity.models.compaction import compact
+from neural_plasticity.models.compaction import check_compaction, compact
 from neural_plasticity.models.layouts import layer_layouts
 from neural_plasticity.models.seam import seam_of
-from tests.architectures import ARCHITECTURES, DECODERS, HEADS, LAYERS, build, random_batch
+from tests.architectures import ARCHITECTURES, CONFIGS, DECODERS, HEADS, LAYERS, build, random_batch
 
 Mask = npt.NDArray[np.bool_]
 GROUPED = ("llama", "mistral", "qwen2", "qwen3")  # 4 query heads on 2 key/value heads
@@ -55,6 +57,64 @@ def assert_close(got: Tensor, expected: Tensor) -> None:
     bound = 1e-10 if expected.dtype == torch.float64 else 1e-5
     assert got.dtype == expected.dtype
     assert (got - expected).abs().max().item() <= bound * max(1.0, expected.abs().max().item())
+
+
+OWN_COUNTS: dict[str, dict[str, Any]] = {
+    "phi3": dict(CONFIGS["phi"]),
+    "gpt_bigcode": {**CONFIGS["gpt2"], "multi_query": True},
+}
+
+
+@pytest.mark.parametrize("name", OWN_COUNTS)
+def test_a_model_whose_code_counts_for_itself_is_refused_and_left_as_it_was(name: str) -> None:
+    """Both cut their fused projection by the configuration's number of heads."""
+    model, batch = build(name, **OWN_COUNTS[name]), random_batch()
+    heads = attach(model)
+    heads.prune([(0, 1)])
+    before, weights, mask = logits(model, **batch), dict(model.named_parameters()), heads.mask
+    for refused in (check_compaction, compact):
+        with pytest.raises(UnsupportedModelError, match=f"'{name}' is not supported: its code counts heads"):
+            refused(model)
+        assert torch.equal(logits(model, **batch), before)
+        assert all(one is weights[path] for path, one in model.named_parameters())
+        assert (heads.mask == mask).all()
+
+
+def test_a_module_per_head_is_refused() -> None:
+    """StableLM's norms: once heads are gone, others would stand in their places."""
+    with pytest.raises(UnsupportedModelError, match=r"q_layernorm.norms spans several heads"):
+        attach(build("stablelm", **CONFIGS["llama"], qk_layernorm=True))
+
+
+def test_a_copy_that_computes_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no rule foresees is found by its outputs: here heads change places on the way."""
+    heads = attach(build("gpt2"))
+    check_compaction(heads.model)
+    right = compaction.plan_surgery
+
+    def wrong(*given: Any) -> Any:
+        plan = right(*given)
+        with torch.no_grad():
+            for path, parameter in plan.parameters.items():
+                if path.endswith("c_proj.weight"):
+                    parameter.copy_(parameter.roll(8, 0))  # a head's width
+        return plan
+
+    monkeypatch.setattr(compaction, "plan_surgery", wrong)
+    heads.prune([(0, 1)])
+    for refused in (check_compaction, compact):
+        with pytest.raises(UnsupportedModelError, match="something else than with the same heads gated off"):
+            refused(heads.model)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_check_leaves_the_model_as_it_was(name: str) -> None:
+    model, batch = gated(name, MASKS["uneven layers"]), random_batch()
+    before, weights, record = logits(model, **batch), dict(model.named_parameters()), vars(model.config).copy()
+    check_compaction(model)
+    assert torch.equal(logits(model, **batch), before)
+    assert all(one is weights[path] for path, one in model.named_parameters())
+    assert vars(model.config) == record
 
 
 @torch.no_grad()

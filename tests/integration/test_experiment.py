@@ -303,6 +303,13 @@ def test_key_value_groups_free_cache_and_single_heads_do_not(text: Path, tmp_pat
     assert saved["kv_group"] > saved["head"]
 
 
+def test_a_phase_of_one_step_trains(gpt2: Path, text: Path) -> None:
+    config = small_config(gpt2, text, warmup_steps=1, fine_tuning_steps=1)
+    steps = [event.metrics for event in run(config) if isinstance(event, StepMetrics)]
+    rates = {one["learning_rate"] for one in steps if "learning_rate" in one}
+    assert rates == {config.learning_rate}
+
+
 def test_a_users_own_strategy_and_evaluation_are_called(gpt2: Path, text: Path, tmp_path: Path) -> None:
     # The working directory is searched for plug-ins; tests run in tmp_path.
     (tmp_path / "of_an_experiment.py").write_text(

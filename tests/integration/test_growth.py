@@ -33,6 +33,7 @@ from neural_plasticity.importance import reference
 from neural_plasticity.importance.benefit import benefits
 from neural_plasticity.models.attach import attach
 from neural_plasticity.models.compaction import compact
+from neural_plasticity.models.seam import seam_of
 from tests.architectures import ARCHITECTURES, ENCODERS, build, random_batch
 from tests.small_runs import comparable, small_config
 
@@ -100,6 +101,11 @@ def test_a_fading_head_counts_trains_and_cannot_be_compacted() -> None:
     optimizer.step()
     protection.remove()
     assert not torch.equal(weight[rows], before[rows])
+    heads.prune([(0, 0)])  # others go and come without it
+    heads.regrow([(0, 0)])
+    seam = seam_of(model.transformer.h[1].attn)
+    assert seam is not None
+    assert seam.gate.tolist() == [1, 1, 0.25, 1]
     heads.fade_in([(1, 2)], 1.0)
     compact(model)
     for wrong in (0.0, 1.5, float("nan")):

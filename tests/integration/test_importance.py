@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 
 from neural_plasticity.errors import ConfigError, InputError, ModelError
 from neural_plasticity.importance import CRITERIA, Criterion, attention_maps, measure, reference, score_heads
@@ -18,7 +18,8 @@ from neural_plasticity.importance.criteria import combined_rank, layer_normalise
 from neural_plasticity.importance.forward import recomputed, sequence_losses
 from neural_plasticity.importance.patterns import hidden_states, pattern_scores, repeated_tokens
 from neural_plasticity.models.attach import Heads, attach
-from tests.architectures import ENCODERS, HEADS, LAYERS, VOCABULARY, build, random_batch
+from neural_plasticity.models.seam import seam_of
+from tests.architectures import CONFIGS, ENCODERS, HEADS, LAYERS, VOCABULARY, build, random_batch
 
 NAMES = ("gpt2", "llama", "gpt_neox", "opt", "bert")
 SHAPE = (LAYERS, HEADS)
@@ -176,6 +177,17 @@ def test_padding_changes_nothing(name: str, padding: str) -> None:
         np.testing.assert_allclose(scores, bare[one], rtol=1e-6, atol=1e-9, err_msg=one)
 
 
+@pytest.mark.parametrize("padding", ["left", "right"])
+def test_padding_changes_nothing_where_it_has_a_position_of_its_own(padding: str) -> None:
+    """RoBERTa counts positions from the one after its padding's."""
+    model = AutoModelForMaskedLM.from_config(AutoConfig.for_model("roberta", **CONFIGS["bert"])).double().eval()
+    batch = random_batch(4, 12, seed=3, padding=padding)
+    padded = score_heads(model, [batch], ["gradient", "entropy"], entropy_rows=None)
+    bare = [{"input_ids": ids[None]} for ids in sequences_of(batch)]
+    for one, scores in score_heads(model, bare, ["gradient", "entropy"], entropy_rows=None).items():
+        np.testing.assert_allclose(padded[one], scores, rtol=1e-6, atol=1e-9, err_msg=one)
+
+
 def test_everything_is_left_as_it_was(name: str, batches: list[dict[str, Tensor]]) -> None:
     model = build(name)
     next(model.modules()).train()
@@ -331,6 +343,19 @@ def test_attention_maps(name: str) -> None:
     close(maps[:2][:, :2], torch.stack(expected)[:2, 0, :2].numpy(), 2e-3)
 
 
+def test_scores_under_a_soft_cap() -> None:
+    """Gemma 2 presses q·k together before the softmax; a cap as low as this one shows."""
+    sizes = {**CONFIGS["llama"], "head_dim": 8, "attn_implementation": "eager", "attn_logit_softcapping": 0.5}
+    model = build("gemma2", dtype=torch.float64, **sizes)
+    ids = random_batch(1, 7)["input_ids"]
+    with torch.no_grad():
+        maps = torch.stack(model(ids, output_attentions=True).attentions)[:, 0]  # (layers, heads, tokens, tokens)
+    close(attention_maps(model, ids[0]), maps.numpy(), 2e-3)
+    rows = torch.special.entr(maps[:, :, 1:]).sum(-1) / torch.arange(2, 8).log()
+    scores = score_heads(model, [{"input_ids": ids}], ["entropy"], entropy_rows=None)
+    close(scores["entropy"], rows.mean(-1).numpy(), 1e-6)
+
+
 def test_attention_maps_of_a_padded_prompt() -> None:
     model = build("gpt2")
     ids = random_batch(1, 6)["input_ids"][0]
@@ -401,7 +426,10 @@ def test_compact_model_leaves_absent_heads_unscored(batches: list[dict[str, Tens
     found = attach(build("llama", **DOUBLE))
     found.prune([(0, 1), (2, 0), (2, 1)])
     gated = score_heads(found.model, batches, list(CRITERIA), entropy_rows=None)
-    small = score_heads(compact(found.model), batches, list(CRITERIA), entropy_rows=None)
+    compacted = compact(found.model)
+    seams = [seam_of(module) is not None for module in compacted.modules()]  # only where groups are uneven
+    small = score_heads(compacted, batches, list(CRITERIA), entropy_rows=None)
+    assert [seam_of(module) is not None for module in compacted.modules()] == seams
     for name in CRITERIA:
         assert np.array_equal(np.isnan(small[name]), ~found.mask), name
         close(small[name][found.mask], gated[name][found.mask], 1e-7)

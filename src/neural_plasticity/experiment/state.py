@@ -30,6 +30,7 @@ from neural_plasticity.experiment.training import Losses, Training, batches_of, 
 from neural_plasticity.heads import BoolGrid, FloatGrid, HeadId, StateGrid, first_states, heads_of
 from neural_plasticity.models.adapters import check_installed
 from neural_plasticity.models.attach import Heads, attach
+from neural_plasticity.models.compaction import check_compaction
 from neural_plasticity.models.devices import Devices
 from neural_plasticity.models.loading import load_model
 from neural_plasticity.models.sharding import twin
@@ -186,8 +187,9 @@ def open_experiment(config: RunConfig) -> Experiment:
             config.model_name, device=str(devices.loads_on), trust_remote_code=config.trust_remote_code
         )
         heads = attach(model)
+        check_compaction(model)  # rather now than in the evaluation after it
         if config.grow_new_heads:
-            check_widening(model)  # rather now than in the growth phase
+            check_widening(model)
         devices.hold(model)
     if devices.agreed(corpus.sha256) != corpus.sha256:
         raise CorpusError(f"--dataset {config.dataset}: another text on another machine; give all of them the same.")

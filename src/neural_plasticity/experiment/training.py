@@ -68,8 +68,12 @@ class Trainee:
             group["initial_lr"] = config.learning_rate  # what a schedule that goes on reckons from
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
         protection = heads.protect(optimizer) if heads is not None else None
-        rise = max(1, steps // 10)  # transformers has this schedule too, in a module that loads its trainer and peft
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, step / rise), last_epoch=done - 1)
+        # transformers has this schedule too, in a module that loads its trainer and peft. A few steps have no tenth: a
+        # rise from 0 would take one of them, and all of a phase of one.
+        rise = steps // 10
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: min(1.0, step / rise) if rise else 1.0, last_epoch=done - 1
+        )
         parts, recomputes = config.gradient_accumulation_steps, config.gradient_checkpointing
         return cls(model, optimizer, schedule, protection, devices, parts, recomputes, adapters)
 

@@ -87,6 +87,8 @@ def row_scores(call: AttentionCall, key: Tensor, index: Tensor, visible: Tensor,
     heads = torch.arange(call.query.shape[1], device=index.device)[:, None]
     query = call.query[torch.arange(batch, device=index.device)[:, None, None], heads, index[:, None]]  # (B, H, R, D)
     scores = (query.to(key.dtype) * call.scaling) @ key.transpose(-1, -2)
+    if call.softcap is not None:
+        scores = call.softcap * (scores / call.softcap).tanh_()
     if bias is not None:
         scores = scores + bias[:, None]
     return scores.masked_fill_(~visible[:, None], HIDDEN)

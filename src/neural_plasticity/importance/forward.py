@@ -107,7 +107,7 @@ def logits_of(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     accepted = inspect.signature(model.forward).parameters
     real = real_tokens(batch)
     if "position_ids" in accepted and "position_ids" not in inputs and not bool(real.all()):
-        inputs["position_ids"] = (real.long().cumsum(1) - 1).clamp_min(0)
+        inputs["position_ids"] = (real.long().cumsum(1) - 1).clamp_min(0) + _first_position(model)
     if "use_cache" in accepted:
         inputs["use_cache"] = False  # type: ignore[assignment]
     output = model(**inputs)
@@ -115,6 +115,13 @@ def logits_of(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     if not isinstance(logits, Tensor):
         raise ModelError(f"{type(model).__name__}: expected a model that returns logits (…ForCausalLM, …ForMaskedLM).")
     return logits
+
+
+def _first_position(model: nn.Module) -> int:
+    """The first token's position: 0, but where padding has a position of its own, the one after it (RoBERTa)."""
+    tables = (module for name, module in model.named_modules() if name.endswith("position_embeddings"))
+    padding = next((getattr(table, "padding_idx", None) for table in tables), None)
+    return 0 if padding is None else int(padding) + 1
 
 
 def targets_of(batch: Mapping[str, Tensor], logits: Tensor, causal: bool) -> Tensor:

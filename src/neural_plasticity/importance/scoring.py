@@ -16,9 +16,8 @@ from neural_plasticity.importance.ablation import ablation
 from neural_plasticity.importance.criteria import ALL_PARTS, COMBINED_WEIGHTS, Part, combined_rank, criterion
 from neural_plasticity.importance.forward import Batch
 from neural_plasticity.importance.onepass import Measurements, Progress, measure, numpy, on_grid
-from neural_plasticity.models.attach import Heads, attach
+from neural_plasticity.models.attach import Heads, attach, is_attached
 from neural_plasticity.models.devices import ALONE, Devices
-from neural_plasticity.models.seam import seam_of
 
 
 class Evidence:
@@ -154,7 +153,7 @@ def score_heads(
 @contextmanager
 def attached(model: nn.Module) -> Iterator[Heads]:
     """The model's heads; attached for the while when it was not."""
-    was_attached = any(seam_of(module) is not None for module in model.modules())
+    was_attached = is_attached(model)
     heads = attach(model)
     try:
         yield heads

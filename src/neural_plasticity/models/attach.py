@@ -55,6 +55,12 @@ def attach(model: Any) -> Heads:
     return Heads(model, layouts)
 
 
+def is_attached(model: Any) -> bool:
+    """Whether `attach` put a gate on every head. (Compact models keep some, where they need the seam.)"""
+    model = getattr(model, "_orig_mod", model)
+    return _attached(model, layer_layouts(model))
+
+
 class Heads:
     """The attention heads of an attached model, as a grid (layers, heads) of switches. Made by `attach`."""
 
@@ -152,7 +158,7 @@ class Heads:
         return add_heads(self.model, where, seed)
 
     def set_mask(self, mask: npt.ArrayLike) -> None:
-        """Set every switch at once: (layers, heads), True = active.
+        """Set every switch at once: (layers, heads), True = active. A head that fades in, and stays on, goes on fading.
 
         Raises:
             HeadError: wrong shape, not boolean, or True where a head was physically removed.
@@ -164,9 +170,9 @@ class Heads:
             raise HeadError(f"head {gone[0]}: compaction removed its weights; take the model from before compaction.")
         follow_backend(self.model)
         for layout, seam in self._seams():
-            gate = torch.as_tensor(wanted[layout.layer, list(layout.query_ids)])
+            on = torch.as_tensor(wanted[layout.layer, list(layout.query_ids)], device=seam.gate.device)
             # A new tensor: a graph that still needs the old gate for its backward keeps it.
-            seam.gate = gate.to(seam.gate)
+            seam.gate = torch.where(on, torch.where(seam.gate > 0, seam.gate, 1.0), 0.0)
 
     def fade_in(self, heads: Iterable[Any], gate: float) -> None:
         """Let heads through by a fraction, above 0 and up to 1, all others as they are: a return in small steps.
@@ -223,12 +229,16 @@ class Heads:
     def detach(self) -> None:
         """Take the gates out: every head that is there is active again, and the model is as before `attach`.
 
-        A compact model whose query heads share key/value heads unevenly needs the seam itself, and keeps it.
+        A layer of a compact model whose query heads share key/value heads unevenly needs the seam itself, and keeps it.
         """
         if all(layout.even_groups for layout in self.layouts):
             _uninstall(self.model, self.layouts, backend_of(self.model.config._attn_implementation))
-        else:
-            self.set_mask(self.present)
+            return
+        for layout, seam in list(self._seams()):
+            if layout.even_groups:
+                del layout.module.plasticity
+            else:
+                seam.gate = torch.ones_like(seam.gate)
 
     def _seams(self) -> Iterator[tuple[LayerLayout, LayerSeam]]:
         for layout in self.layouts:

@@ -6,14 +6,17 @@ A copy is made by ``copy.deepcopy`` with the smaller parameters already in its m
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from neural_plasticity.errors import ModelError
 from neural_plasticity.models.attach import _remove_hooks, follow_backend
-from neural_plasticity.models.layouts import LayerLayout, layer_layouts
+from neural_plasticity.models.layouts import LayerLayout, layer_layouts, unsupported
+from neural_plasticity.models.proof import trial
+from neural_plasticity.models.reshaping import counts_itself, reshape
 from neural_plasticity.models.seam import LayerSeam, backend_of, seam_of
 from neural_plasticity.models.sharding import bare, mesh_of, shard
 from neural_plasticity.models.surgery import correct_counts, keep_heads, plan_surgery, write_record
@@ -32,7 +35,8 @@ def compact(model: Model) -> Model:
     heads gives an equal copy. The copy of a model that is divided over processes is divided over them too.
 
     Raises:
-        UnsupportedModelError: the model's heads cannot be reached.
+        UnsupportedModelError: the model's heads cannot be reached, or its code does not allow fewer of them: the copy's
+            outputs on a few tokens are not the gated model's.
         ModelError: a gate is neither open nor closed: a head is on its way back.
     """
     model = getattr(model, "_orig_mod", model)  # what torch.compile wrapped
@@ -40,7 +44,59 @@ def compact(model: Model) -> Model:
         small = _smaller_copy(model)
     if (mesh := mesh_of(model)) is not None:
         shard(small, mesh)
+    if is_pruned(model):
+        with trial(model) as gated, trial(small) as compacted:
+            _check_same(model, gated(), compacted)
     return small
+
+
+@torch.no_grad()
+def check_compaction(model: Any) -> None:
+    """Refuse now what `compact` would refuse later. The attached model is as it was afterwards.
+
+    In one layer of each kind of attention module, the heads of the first key/value head (where there is but one, the
+    first head) go for a moment.
+
+    Raises:
+        UnsupportedModelError: the architecture's code does not allow fewer heads.
+    """
+    layouts = layer_layouts(model)
+    tried = {type(one.module): one for one in reversed(layouts) if one.heads > 1}.values()
+    targets = tuple(_without_first(one) if one in tried else one for one in layouts)
+    seams = [(seam_of(layout.module), layout, target) for layout, target in zip(layouts, targets, strict=True)]
+    gates = [(seam, seam.gate) for seam, _, _ in seams if seam is not None]
+    try:
+        for seam, layout, target in seams:
+            if seam is not None and target is not layout:
+                stays = torch.tensor([head in target.query_ids for head in layout.query_ids], device=seam.gate.device)
+                seam.gate = seam.gate * stays
+        with trial(model) as forward:
+            expected = forward()
+            back = reshape(model, layouts, targets, plan_surgery(model, layouts, targets))
+            try:
+                _check_same(model, expected, forward)
+            finally:
+                back()
+    finally:
+        for seam, gate in gates:
+            seam.gate = gate
+
+
+def _without_first(layout: LayerLayout) -> LayerLayout:
+    first = layout.groups[layout.query_ids[0]]
+    others = [head for head in layout.query_ids if layout.groups[head] != first]
+    return keep_heads(layout, others or layout.query_ids[1:])
+
+
+def _check_same(model: nn.Module, expected: Tensor, compacted: Callable[[], Tensor]) -> None:
+    """Other shapes round in other ways, which adds up over layers: what is looked for here is far larger than that."""
+    try:
+        found = compacted()
+    except (RuntimeError, IndexError) as error:
+        raise counts_itself(model, error) from error
+    tolerance = torch.finfo(expected.dtype).eps ** 0.5 * max(1.0, float(expected.abs().max()))
+    if found.shape != expected.shape or not float((found - expected).abs().max()) <= tolerance:
+        raise unsupported(model, "once heads are cut out it computes something else than with the same heads gated off")
 
 
 def _smaller_copy(model: Model) -> Model:

@@ -323,11 +323,17 @@ def _check_independence(model: nn.Module, layout: LayerLayout) -> None:
     known = {id(layout.projection(kind)) for kind in layout.projections}
     own = [f"{layout.path}.{name}" for name, _ in layout.module.named_parameters(recurse=False)]
     for name, child in layout.module.named_children():
-        if id(child) not in known and name != "plasticity":
-            own += [
-                f"{layout.path}.{name}.{inner}"
-                for inner, parameter in child.named_parameters()
-                if parameter.numel() > layout.head_dim
-            ]
+        if id(child) in known or name == "plasticity":
+            continue
+        own += [
+            f"{layout.path}.{name}.{inner}"
+            for inner, parameter in child.named_parameters()
+            if parameter.numel() > layout.head_dim
+        ]
+        own += [  # a module per head, such as StableLM's norms
+            f"{layout.path}.{name}.{inner}".removesuffix(".")
+            for inner, several in child.named_modules()
+            if isinstance(several, nn.ModuleList) and len(several) > 1 and next(several.parameters(), None) is not None
+        ]
     if own:
         raise unsupported(model, f"{own[0]} spans several heads, so that a head could not be removed alone")

@@ -97,10 +97,13 @@ def _fault(layout: LayerLayout, recorder: _Recorder, seen: dict[str, Tensor]) ->
     if len(calls) > 1:
         return "several layers share one attention module, so that their heads are not separate"
     call = calls[0]
+    mask: object = call.mask
     batch, tokens = call.output.shape[:2]
     if call.output.shape[2:] != (layout.heads, layout.head_dim) or call.value.shape[1] != layout.kv_heads:
         return f"its attention function sees other heads than the {layout.heads} of {layout.head_dim} in its weights"
-    if call.mask is not None and call.mask.dim() == 4 and call.mask.shape[1] != 1:
+    if mask is not None and not isinstance(mask, Tensor):
+        return f"its attention mask is a {type(mask).__name__}, not a tensor; load it with 'sdpa' or 'eager'"
+    if mask is not None and mask.dim() == 4 and mask.shape[1] != 1:
         return "its attention mask differs between heads"
     sent = (call.output * recorder.FACTOR).reshape(batch, tokens, -1)
     if not torch.equal(seen["joined"].reshape(batch, tokens, -1), sent):

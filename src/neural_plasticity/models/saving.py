@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from torch import distributed, nn
 from torch.distributed.device_mesh import DeviceMesh
 from transformers import AutoConfig, PreTrainedModel
@@ -141,6 +142,13 @@ class _DenseShape:
     def heads(self) -> int:
         return self.kv_heads * self.group
 
+    def widen(self) -> None:
+        """One place more for each key/value head; where each has one query head, one key/value head more."""
+        if self._originals[1] == self.group == 1:
+            self.kv_heads += 1
+        else:
+            self.group += 1
+
     def numbers(self, layout: LayerLayout) -> dict[Kind, dict[int, int]]:
         """The dense number of each head of this layer: originals in their place, added ones after them."""
         kv_heads, group = self._originals
@@ -169,10 +177,11 @@ def _stock_model(small: Any, config: Any, shape: _DenseShape) -> Any:
         f"a stock model of it cannot have {shape.heads} heads of {shape.head_dim} as export_dense needs after heads "
         "were added; use save_pruned, or prune the added heads first",
     )
+    while not _says(config, shape):
+        shape.widen()
+        if shape.heads > config.hidden_size:
+            raise refusal
     try:
-        config.num_attention_heads, config.head_dim = shape.heads, shape.head_dim
-        if getattr(config, "num_key_value_heads", None) is not None:
-            config.num_key_value_heads = shape.kv_heads
         dense = type(small)._from_config(config, dtype=small.dtype)
         found = layer_layouts(dense)
     except (ValueError, RuntimeError, UnsupportedModelError) as error:
@@ -180,6 +189,18 @@ def _stock_model(small: Any, config: Any, shape: _DenseShape) -> Any:
     if any((one.heads, one.kv_heads, one.head_dim) != (shape.heads, shape.kv_heads, shape.head_dim) for one in found):
         raise refusal
     return dense
+
+
+def _says(config: Any, shape: _DenseShape) -> bool:
+    """Let ``config`` speak of this shape. Whether it may: Llama's wants a width that is a multiple of the heads."""
+    config.num_attention_heads, config.head_dim = shape.heads, shape.head_dim
+    if getattr(config, "num_key_value_heads", None) is not None:
+        config.num_key_value_heads = shape.kv_heads
+    try:
+        config.validate()
+    except StrictDataclassError:
+        return False
+    return True
 
 
 def _save(model: nn.Module, path: str | PathLike[str], shaped: Callable[[Any], Any] = lambda model: model) -> Path:

@@ -18,18 +18,14 @@ from typing import Any, SupportsIndex
 import torch
 from torch import Tensor, nn
 
-from neural_plasticity.errors import HeadError, first_line
+from neural_plasticity.errors import HeadError
 from neural_plasticity.heads import MOST, HeadId
-from neural_plasticity.models.layouts import LayerLayout, layer_layouts, unsupported
+from neural_plasticity.models.layouts import LayerLayout, layer_layouts
 from neural_plasticity.models.parts import put, whole
-from neural_plasticity.models.proof import prove, trial
-from neural_plasticity.models.seam import LayerSeam, seam_of
-from neural_plasticity.models.sharding import apart
-from neural_plasticity.models.surgery import Surgery, correct_counts, perform, plan_surgery, with_added, write_record
+from neural_plasticity.models.reshaping import Layouts, reshape
+from neural_plasticity.models.surgery import Surgery, plan_surgery, with_added
 
-_SAID = ("plasticity", "quantization_config")  # what the configuration says of heads
 Where = Mapping[int, int] | Iterable[int]
-Layouts = Sequence[LayerLayout]
 
 
 def add_heads(model: Any, where: Where, seed: int = 0) -> tuple[HeadId, ...]:
@@ -120,66 +116,10 @@ def _widened(layout: LayerLayout, count: int) -> LayerLayout:
 
 @torch.no_grad()
 def _change(model: Any, layouts: Layouts, targets: Layouts, seed: int) -> Callable[[], None]:
-    """Turn ``layouts`` into ``targets`` in place, prove that the seam reaches every head, and return the way back.
-
-    Raises:
-        UnsupportedModelError: it cannot be; all is as it was.
-    """
+    """Turn ``layouts`` into ``targets`` in place and return the way back."""
     surgery = plan_surgery(model, layouts, targets)
     _initialise(model, layouts, targets, surgery, seed)
-    before = Surgery(parameters={path: model.get_parameter(path) for path in surgery.parameters})
-    seams = [seam_of(layout.module) for layout in layouts]
-    said = {name: value for name, value in vars(model.config).items() if name in _SAID}
-
-    def back() -> None:
-        with apart(model):
-            perform(model, before)
-            correct_counts(model, targets, layouts)
-            for layout, seam in zip(layouts, seams, strict=True):
-                if seam is not None:
-                    layout.module.plasticity = seam
-        for name in _SAID:
-            vars(model.config).pop(name, None)
-        vars(model.config).update(said)
-
-    with trial(model) as forward:
-        expected = forward()
-        try:
-            with apart(model):
-                perform(model, surgery)
-                correct_counts(model, layouts, targets)
-                for layout, target, seam in zip(layouts, targets, seams, strict=True):
-                    if seam is not None and target.query_ids != layout.query_ids:
-                        layout.module.plasticity = _resized_seam(seam, layout, target)
-                _say(model.config, targets)
-            fewer = any(target.heads < layout.heads for layout, target in zip(layouts, targets, strict=True))
-            prove(model, layer_layouts(model), forward, forward() if fewer else expected)
-        except BaseException as error:
-            back()
-            if isinstance(error, RuntimeError | IndexError):
-                raise unsupported(model, f"its code counts heads in its own way ({first_line(error)})") from error
-            raise
-    return back
-
-
-def _say(config: Any, targets: Layouts) -> None:
-    """Let the configuration tell of the heads; of exactly the original ones there is nothing to tell."""
-    if all(target.query_ids == tuple(range(target.original)) and not target.added for target in targets):
-        for name in _SAID:
-            vars(config).pop(name, None)
-    else:
-        write_record(config, targets)
-
-
-def _resized_seam(seam: LayerSeam, layout: LayerLayout, target: LayerLayout) -> LayerSeam:
-    """The seam of the new shape: gates as they were, those of new heads 1."""
-    wider = LayerSeam(seam.layer, target.kv_of_query.to(seam.gate.device), target.even_groups)
-    stay = [head for head in layout.query_ids if head in target.query_ids]
-    wider.gate = wider.gate.to(seam.gate.dtype)
-    mine, theirs = ([ids.index(head) for head in stay] for ids in (layout.query_ids, target.query_ids))
-    wider.gate[theirs] = seam.gate.detach()[mine]
-    wider.probe = seam.probe
-    return wider
+    return reshape(model, layouts, targets, surgery)
 
 
 def _initialise(model: nn.Module, layouts: Layouts, targets: Layouts, surgery: Surgery, seed: int) -> None:
