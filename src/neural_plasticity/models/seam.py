@@ -34,11 +34,11 @@ class AttentionCall:
     value: Tensor  # (B, K, S, D)
     mask: Tensor | None  # (B or 1, 1, T, S): bool (True = visible) or additive float; None: causal or everything
     scaling: float  # multiplies q·k
-    softcap: float | None  # where there is one, a scaled q·k x becomes softcap · tanh(x / softcap) (Gemma 2)
     is_causal: bool  # what None as mask means
     output: Tensor  # (B, T, H, D), per head, before gate and output projection
     gate: Tensor  # (H,), 1 = active, 0 = pruned
     kv_of_query: Tensor  # (H,) int64: which key/value head each query head reads
+    softcap: float | None = None  # where there is one, a scaled q·k x becomes softcap · tanh(x / softcap) (Gemma 2)
 
 
 class Probe(Protocol):
@@ -146,11 +146,11 @@ def gated(backend: AttentionFunction) -> AttentionFunction:
             value=value,
             mask=attention_mask,
             scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
-            softcap=kwargs.get("softcap"),
             is_causal=bool(getattr(module, "is_causal", True) if causal is None else causal),
             output=output,
             gate=seam.gate,
             kv_of_query=seam.kv_of_query,
+            softcap=kwargs.get("softcap"),
         )
         return seam.probe.observe(call), weights
 
