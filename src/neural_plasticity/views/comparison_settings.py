@@ -62,10 +62,11 @@ class Kind:
 
 def run_settings(run: Snapshot) -> dict[tuple[str, str], str]:
     """Everything that was told at the start, nested names with dots; how a run is shown is left out."""
-    started = run.started
-    if started is None:
+    begun, started = run.begun, run.started
+    if begun is None or started is None:
         return {}
-    parts = ((CONFIGURATION, started.config), (MODEL, started.model), (DATA, started.data),
+    # The model is what the run began with: resumed after heads were born it is larger, and no other one.
+    parts = ((CONFIGURATION, started.config), (MODEL, begun.model), (DATA, started.data),
              (ENVIRONMENT, started.environment))  # fmt: skip
     return {
         (section, name): figures.shorten(figures.clean(text), 300)
