@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from neural_plasticity import events as ev
+from neural_plasticity.config import VIEWS
 from neural_plasticity.errors import RecordError
 from neural_plasticity.heads import HeadId
 from neural_plasticity.record import RecordWriter, open_run
 from neural_plasticity.record.snapshot import snapshot
 from neural_plasticity.views.comparison import Comparison, LeftOut, comparison, title_of
 from neural_plasticity.views.comparison_run import Digest, digest
-from neural_plasticity.views.comparison_settings import run_settings, settings_view
+from neural_plasticity.views.comparison_settings import PRESENTATION, run_settings, settings_view
 from neural_plasticity.views.cycles import Measured
 from neural_plasticity.views.texts import settings
 from tests.sample_run import SampleRun, write_events
@@ -188,6 +189,13 @@ def test_settings_leave_out_how_a_run_was_shown(tmp_path: Path) -> None:
     assert found["configuration", "nested.deep.value"] == "3"
     assert found["configuration", "control"] == "–"
     assert not {name for _, name in found} & {"output_dir", "tags", "command"}
+
+
+def test_what_only_shows_or_keeps_a_run_parts_no_seeds(tmp_path: Path) -> None:
+    assert set(VIEWS) == PRESENTATION
+    other = changed(sample(1), {"checkpoint_every": 7, "fsdp": True, "device": "cuda:1"})
+    found = compared(tmp_path, changed(sample(0), {"checkpoint_every": 100, "fsdp": False, "device": "auto"}), other)
+    assert [row.runs for row in found.groups.rows] == [(0, 1)]
 
 
 def test_texts_of_shared_prompts(tmp_path: Path) -> None:
