@@ -203,9 +203,12 @@ export class RunModel {
                 }
                 this.growing.set(name, (curve = new GrowingCurve(known)))
             }
-            const last = overlaps ? curve.lastStep : -Infinity
+            const numbers = values.map(numberOf)
+            const [last, value] = overlaps ? curve.end : [-Infinity, NaN]
+            // What the curve has of them ends with its last point: a step may have several.
+            const had = steps.findLastIndex((step, at) => step === last && Object.is(numbers[at], value))
             steps.forEach((step, at) => {
-                if (step > last) curve.push(step, numberOf(values[at]!))
+                if (at > had && step >= last) curve.push(step, numbers[at]!)
             })
         }
     }

@@ -136,6 +136,20 @@ it('an answer of an abandoned attempt that comes after the reset is no news', as
     model.close()
 })
 
+it('points of one step stay apart, also where an update is partly in the curves already', async () => {
+    const server = new Server()
+    const model = await opened(server)
+    server.last = 4
+    server.tell({ ...blank, seq: 3, reset: true })
+    await wait(60) // the curves have step 4 now
+    const points: Update['points'] = { loss: { steps: [4, 4, 4, 5], values: [4, 4.5, 'nan', 5] } }
+    server.tell({ ...blank, seq: 7, points, progress: { ...blank.progress, step: 5 } })
+    await wait(300)
+    expect([...model.doc.curves!.series[0]!.values.data]).toEqual([1, 2, 3, 4, 4.5, NaN, 5])
+    expect(stepsOf(model)).toEqual([1, 2, 3, 4, 4, 4, 5])
+    model.close()
+})
+
 it('a metric that is new is fetched with its curve', async () => {
     const server = new Server()
     const model = await opened(server)
