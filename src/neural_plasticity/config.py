@@ -16,6 +16,12 @@ PruneUnit = Literal["head", "kv_group"]
 Precision = Literal["no", "bf16"]
 NewHeadsRule = Literal["gradient", "random"]
 
+VIEWS = (
+    *("output_dir", "use_dashboard", "no_browser", "no_visualize", "wandb", "online", "track", "tags", "quick_test"),
+    "checkpoint_every",
+)
+"""Options that change what is seen or kept, and where it goes, never what a run does."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:

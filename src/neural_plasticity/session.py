@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from neural_plasticity.company import accompany
-from neural_plasticity.config import RunConfig, from_json
+from neural_plasticity.config import VIEWS, RunConfig, from_json
 from neural_plasticity.errors import ConfigError, InputError, RecordError
 from neural_plasticity.events import Event, LogLine, RunEnded, RunStarted
 from neural_plasticity.keeping import CHECKPOINTS, Interrupts, Keeper, stopped, to_an_end
@@ -211,7 +211,8 @@ def go_on(
 
 # What names code to be run: a record may be somebody else's, so that its word alone runs nothing.
 _CODE_OPTIONS = ("pruning_strategy", "eval", "trust_remote_code")
-VIEW_OPTIONS = ("use_dashboard", "no_browser", "no_visualize", "wandb", "online", "track", "tags", "checkpoint_every")
+# A resumed run stays where it is, and its sizes are set: what is left of the views can be given anew.
+VIEW_OPTIONS = tuple(name for name in VIEWS if name not in ("output_dir", "quick_test"))
 _HOLDING = ("fsdp",)  # how, not what
 
 

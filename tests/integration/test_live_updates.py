@@ -250,6 +250,26 @@ def test_changes_name_the_sections_to_fetch_again(tmp_path: Path, server: LiveSe
     assert update["progress"]["phase"] == "analysis"
 
 
+def test_an_open_phase_is_told_as_a_reload_would(tmp_path: Path, server: LiveServer) -> None:
+    """Cycles are not made again by the page, and the others not when the run stops within a phase."""
+    with RecordWriter.create(tmp_path) as writer:
+        writer.append_many([START, ev.PhaseStarted(phase="fine-tuning", cycle=1, step=1)])
+
+        def told(*events: ev.Event) -> set[str]:
+            ask(server, "/api/runs/updates")
+            writer.append_many(events)
+            return set(ask(server, f"/api/runs/updates?after={writer.last_seq - len(events)}").json["changed"])
+
+        def trained() -> int:
+            answer = ask(server, "/api/runs/document?sections=cycles").packed
+            return int(answer["cycles"]["cycles"][0]["training"]["steps"])
+
+        assert trained() == 0
+        assert "cycles" in told(step(2), step(3))
+        assert trained() == 2
+        assert {"warmup", "fine_tuning", "cycles"} <= told(ev.RunEnded(state="stopped", step=3))
+
+
 def test_a_run_that_falls_silent_says_so_without_an_event(
     tmp_path: Path, server: LiveServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,6 +37,7 @@ from neural_plasticity.events import (
 )
 from neural_plasticity.heads import HeadId, HeadState
 from neural_plasticity.record import RecordWriter, Run, fan_out, open_run
+from neural_plasticity.record.fork import fork_record
 from neural_plasticity.record.schema import SCHEMA_VERSION
 
 START = RunStarted(name="test", shape=(2, 3), config={"level": 0.2, "cycles": (1, 2)})
@@ -397,6 +398,22 @@ def test_a_record_of_schema_1_is_read_as_it_is_and_goes_on_as_the_present_one(tm
     with contextlib.closing(sqlite3.connect(tmp_path / "run.sqlite")) as connection:
         assert connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone() == (SCHEMA_VERSION,)
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize("older", [SCHEMA_1, "UPDATE meta SET value = 2 WHERE key = 'schema_version';"])
+def test_a_run_begins_with_the_history_of_an_older_record(tmp_path: Path, older: str) -> None:
+    written(tmp_path / "old", START, *losses([0, 1]), LogLine(message="x"), LogLine(message="taken out")).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "old" / "run.sqlite")) as connection:
+        connection.executescript(older)
+    before = (tmp_path / "old" / "run.sqlite").read_bytes()
+    copy = fork_record(tmp_path / "old", tmp_path / "new", 4)
+    assert (tmp_path / "old" / "run.sqlite").read_bytes() == before
+    assert b"taken out" not in copy.read_bytes()
+    with open_run(tmp_path / "old") as old, open_run(tmp_path / "new") as new:
+        kept = [(one.seq, one.time, repr(one.event)) for one in old.records()][:4]
+        assert [(one.seq, one.time, repr(one.event)) for one in new.records()] == kept
+    with RecordWriter.reopen(tmp_path / "new", after_seq=4) as writer:
+        assert writer.append(LogLine(message="on")) == 5
 
 
 # Writing and reading at once -------------------------------------------------------------------------------------

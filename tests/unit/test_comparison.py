@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 
 from neural_plasticity import events as ev
+from neural_plasticity.config import VIEWS
 from neural_plasticity.errors import RecordError
 from neural_plasticity.heads import HeadId
-from neural_plasticity.record import open_run
+from neural_plasticity.record import RecordWriter, open_run
 from neural_plasticity.record.snapshot import snapshot
 from neural_plasticity.views.comparison import Comparison, LeftOut, comparison, title_of
 from neural_plasticity.views.comparison_run import Digest, digest
-from neural_plasticity.views.comparison_settings import run_settings, settings_view
+from neural_plasticity.views.comparison_settings import PRESENTATION, run_settings, settings_view
 from neural_plasticity.views.cycles import Measured
+from neural_plasticity.views.texts import settings
 from tests.sample_run import SampleRun, write_events
 
 SMALL = {"warmup_steps": 12, "tuning_steps": 6, "layers": 3, "heads": 4, "cycles": 2}
@@ -116,6 +118,23 @@ def test_heads_added_make_no_other_model(tmp_path: Path) -> None:
     assert not any("New heads" in one.text for one in compared(tmp_path / "other", sample(0), sample(1)).notices)
 
 
+def test_resumed_after_heads_were_born_it_is_the_model_it_began_with(tmp_path: Path) -> None:
+    """A resumed attempt says how large the model is by then."""
+    events = sample(1)
+    wider = ev.HeadsGrown(step=20, phase="growth", cycle=1, heads=(HeadId(1, 4),), origin="added")
+    began = events[0]
+    assert isinstance(began, ev.RunStarted)
+    write_events(tmp_path / "resumed", [*events[:-1], wider])
+    with RecordWriter.reopen(tmp_path / "resumed") as writer:
+        larger = {**began.model, "parameters": 4_000_000, "bytes": 16_000_000}
+        writer.append_many([replace(began, model=larger), events[-1]])
+    with open_run(tmp_path / "resumed") as run:
+        found = comparison([read(tmp_path / "other", sample(0)), digest(run)])
+        assert dict(settings(run)[1].pairs)["parameters"] == str(began.model["parameters"])
+    assert [one.name for one in found.settings.differ] == ["seed"]
+    assert (len(found.kinds), [row.runs for row in found.groups.rows]) == (1, [(0, 1)])
+
+
 def test_unfinished_and_simulated_runs_are_said(tmp_path: Path) -> None:
     begun = changed(sample(1)[:6], simulated=False)
     found = compared(tmp_path, sample(0), begun)
@@ -170,6 +189,13 @@ def test_settings_leave_out_how_a_run_was_shown(tmp_path: Path) -> None:
     assert found["configuration", "nested.deep.value"] == "3"
     assert found["configuration", "control"] == "–"
     assert not {name for _, name in found} & {"output_dir", "tags", "command"}
+
+
+def test_what_only_shows_or_keeps_a_run_parts_no_seeds(tmp_path: Path) -> None:
+    assert set(VIEWS) == PRESENTATION
+    other = changed(sample(1), {"checkpoint_every": 7, "fsdp": True, "device": "cuda:1"})
+    found = compared(tmp_path, changed(sample(0), {"checkpoint_every": 100, "fsdp": False, "device": "auto"}), other)
+    assert [row.runs for row in found.groups.rows] == [(0, 1)]
 
 
 def test_texts_of_shared_prompts(tmp_path: Path) -> None:

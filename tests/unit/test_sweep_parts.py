@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from neural_plasticity import events as ev
-from neural_plasticity.config import RunConfig
+from neural_plasticity.config import VIEWS, RunConfig
 from neural_plasticity.record import open_run
 from neural_plasticity.sweep.board import Board, Overall, Running, seconds_left, summary_table
-from neural_plasticity.sweep.cells import AFTER_THE_BASELINE, AXES, VIEWS, Cell, beginning_key, product
+from neural_plasticity.sweep.cells import AFTER_THE_BASELINE, AXES, Cell, beginning_key, product
 from neural_plasticity.sweep.table import columns, outcome, ratio_interval, summary, t_interval
 from tests.sample_run import SampleRun, write_events
 

@@ -26,7 +26,7 @@ it('appends to what was there, and leaves earlier views as they were', () => {
 
 it('starts from nothing', () => {
     const growing = new GrowingCurve(curve([], []))
-    expect(growing.lastStep).toBe(-Infinity)
+    expect(growing.end).toEqual([-Infinity, NaN])
     growing.push(0, 1)
     expect([...growing.view().steps.data]).toEqual([0])
 })

@@ -21,8 +21,10 @@ export class GrowingCurve {
         this.values = widened(start.values.data, 2 * this.length + 1024)
     }
 
-    get lastStep(): number {
-        return this.length ? this.steps[this.length - 1]! : -Infinity
+    /** Step and value of the last point. */
+    get end(): [number, number] {
+        const at = this.length - 1
+        return at < 0 ? [-Infinity, NaN] : [this.steps[at]!, this.values[at]!]
     }
 
     push(step: number, value: number): void {

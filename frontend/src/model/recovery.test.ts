@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { alignedSpec, cycleColour, cycleSpec, partOf, running } from './recovery'
-import type { Recovery, Series } from './types'
+import { alignedSpec, cycleColour, cycleSpec, partOf, recoveriesNow, running } from './recovery'
+import type { Doc, Recovery, Series } from './types'
 
 const series = (name: string, steps: number[], values: number[]): Series => ({
     name,
@@ -61,6 +61,21 @@ describe('aligned at the pruning', () => {
         const [one] = alignedSpec({ recoveries: [recovery()], baseline: 2, empty: null }).lines
         expect(Array.from(one!.steps)).toEqual([0, 5, 10])
         expect(Array.from(one!.values, (value) => Number(value.toFixed(6)))).toEqual([1, 0.5, 0.2])
+    })
+    it('has the cycle that goes on up to now, and as it was made once the run stands still', () => {
+        const open = recovery({ cycle: 2, first: 200, training: null, validation: null, loss_after: null })
+        const known = series('validation_loss', [105, 205, 210], [2.5, 2.9, 2.4])
+        const doc = {
+            fine_tuning: { recoveries: [recovery(), open], baseline: 2, empty: null },
+            overview: { state: 'running', phase: 'fine-tuning' },
+            curves: { series: [known] },
+        } as unknown as Partial<Doc>
+        const now = recoveriesNow(doc, 212)
+        const [, second] = alignedSpec({ ...doc.fine_tuning!, recoveries: now }).lines
+        expect(Array.from(second!.steps).slice(-2)).toEqual([5, 10])
+        expect([now[0], now[1]!.last]).toEqual([doc.fine_tuning!.recoveries[0], 212])
+        const stopped = { ...doc, overview: { ...doc.overview!, state: 'stopped' as const } }
+        expect(recoveriesNow(stopped, 212)).toBe(doc.fine_tuning!.recoveries)
     })
     it('shows the training loss as it is where a cycle has no validation', () => {
         const spec = alignedSpec({

@@ -6,7 +6,7 @@ import { CIVIDIS, MODELS, phaseColour } from './palette'
 import { runningMean } from './smooth'
 import { recoveredShare } from './story'
 import { lowerBound, upperBound } from './downsample'
-import type { Curves, FineTuning, Recovery, Series } from './types'
+import type { Curves, Doc, FineTuning, Recovery, Series } from './types'
 
 const UNIT = 'nats per token'
 const known = (value: number | null): value is number => value !== null && Number.isFinite(value)
@@ -74,6 +74,15 @@ export function running(one: Recovery, curves: Curves | undefined, last: number)
         smooth: since(meanOf(curves, 'loss', one.first)?.series),
         validation: since(partOf(curves, 'validation_loss', one.first)),
     }
+}
+
+/** Every fine-tuning, the one that goes on up to now. */
+export function recoveriesNow(doc: Partial<Doc>, last: number): Recovery[] {
+    const recorded = doc.fine_tuning?.recoveries ?? []
+    const latest = recorded.at(-1)
+    const going = doc.overview?.state === 'running' && doc.overview.phase === 'fine-tuning'
+    if (!going || !latest || latest.loss_after !== null) return recorded
+    return [...recorded.slice(0, -1), running(latest, doc.curves, last)]
 }
 
 function line(series: Series, first: number, label: string, colour: string, more: Partial<Line> = {}): Line {

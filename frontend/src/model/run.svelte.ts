@@ -66,6 +66,7 @@ export class RunModel {
     private growing = new Map<string, GrowingCurve>()
     private curvesSeq = 0 // the curves hold every point up to this event
     private takenSeq = 0
+    private resets = 0
     private wanted = new Set<SectionName>()
     private fetching = false
     private meanwhile: [Update, number][] = []
@@ -148,7 +149,9 @@ export class RunModel {
     }
 
     private async fetch(sections?: SectionName[]): Promise<void> {
+        const { resets } = this
         const fresh = await this.source.document(sections && [...new Set<SectionName>(['meta', ...sections])])
+        if (resets !== this.resets) return // it tells of what was abandoned since; all is asked for again
         this.doc.set(fresh)
         this.newest = Math.max(this.newest, fresh.timeline?.last ?? 0)
         this.seq = Math.max(this.seq, fresh.meta?.seq ?? 0)
@@ -164,6 +167,7 @@ export class RunModel {
 
     private take(update: Update): void {
         if (update.reset) {
+            this.resets++
             this.newest = 0
             this.seq = this.takenSeq = update.seq
             void this.refetch()
@@ -199,9 +203,12 @@ export class RunModel {
                 }
                 this.growing.set(name, (curve = new GrowingCurve(known)))
             }
-            const last = overlaps ? curve.lastStep : -Infinity
+            const numbers = values.map(numberOf)
+            const [last, value] = overlaps ? curve.end : [-Infinity, NaN]
+            // What the curve has of them ends with its last point: a step may have several.
+            const had = steps.findLastIndex((step, at) => step === last && Object.is(numbers[at], value))
             steps.forEach((step, at) => {
-                if (step > last) curve.push(step, numberOf(values[at]!))
+                if (at > had && step >= last) curve.push(step, numbers[at]!)
             })
         }
     }

@@ -122,6 +122,34 @@ it('an update that is partly in the curves already adds the rest of it', async (
     model.close()
 })
 
+it('an answer of an abandoned attempt that comes after the reset is no news', async () => {
+    const server = new Server()
+    server.last = 90
+    const model = await opened(server)
+    model.doc.watched = () => true
+    server.tell({ ...blank, seq: 90, changed: ['timeline'], progress: { ...blank.progress, step: 90 } })
+    await wait(5) // an answer of 90 steps is on its way
+    server.last = 5
+    server.tell({ ...blank, seq: 91, reset: true })
+    await wait(700)
+    expect([model.last, model.step, stepsOf(model)]).toEqual([5, 5, upTo(5)])
+    model.close()
+})
+
+it('points of one step stay apart, also where an update is partly in the curves already', async () => {
+    const server = new Server()
+    const model = await opened(server)
+    server.last = 4
+    server.tell({ ...blank, seq: 3, reset: true })
+    await wait(60) // the curves have step 4 now
+    const points: Update['points'] = { loss: { steps: [4, 4, 4, 5], values: [4, 4.5, 'nan', 5] } }
+    server.tell({ ...blank, seq: 7, points, progress: { ...blank.progress, step: 5 } })
+    await wait(300)
+    expect([...model.doc.curves!.series[0]!.values.data]).toEqual([1, 2, 3, 4, 4.5, NaN, 5])
+    expect(stepsOf(model)).toEqual([1, 2, 3, 4, 4, 4, 5])
+    model.close()
+})
+
 it('a metric that is new is fetched with its curve', async () => {
     const server = new Server()
     const model = await opened(server)

@@ -10,8 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from neural_plasticity.errors import RecordError
-from neural_plasticity.record.defence import said
-from neural_plasticity.record.schema import FILE_NAME, open_for_reading, record_path
+from neural_plasticity.record.defence import distrust, said
+from neural_plasticity.record.schema import (
+    FILE_NAME,
+    SCHEMA_VERSION,
+    bring_up_to_date,
+    check,
+    open_for_reading,
+    record_path,
+)
 
 
 def fork_record(origin: Path | str, run_dir: Path | str, kept_seq: int, files: Sequence[str] = ()) -> Path:
@@ -46,8 +53,12 @@ def _copy_record(source: Path, target: Path, kept_seq: int) -> None:
     reading, _ = open_for_reading(source)
     with contextlib.closing(reading), contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
         reading.backup(copy)
+        distrust(copy)
         copy.execute("PRAGMA journal_mode=DELETE")  # one plain file, whatever the original was written with
         copy.execute("PRAGMA secure_delete=ON")  # what is taken out is not there for a recovery to find
+        version = check(copy, target)
+        if version < SCHEMA_VERSION:  # its events may be in other tables
+            bring_up_to_date(copy, version)
         copy.execute("DELETE FROM recorded WHERE seq > ?", (kept_seq,))
         copy.execute("DELETE FROM attempts WHERE first_seq > ?", (kept_seq,))
 

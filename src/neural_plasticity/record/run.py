@@ -251,6 +251,11 @@ class Run(Reader):
         return found.event if found and isinstance(found.event, RunStarted) else None
 
     @property
+    def begun(self) -> RunStarted | None:
+        """The history's first event: what the run began with. A later attempt's model has heads born since then."""
+        return next((event for event in self.events(RunStarted) if isinstance(event, RunStarted)), None)
+
+    @property
     def config(self) -> Mapping[str, Any]:
         """The latest attempt's configuration; empty before the run said it."""
         return self.started.config if self.started else {}
@@ -267,8 +272,8 @@ class Run(Reader):
         Raises:
             RecordError: the run has not begun.
         """
-        first = next(self.events(RunStarted), None)
-        if not isinstance(first, RunStarted):
+        first = self.begun
+        if first is None:
             raise RecordError(f"{self.path}: the run has not said its shape (layers, heads) yet.")
         if any(first.shape):
             return first.shape
@@ -282,8 +287,8 @@ class Run(Reader):
             RecordError: the run has not begun.
         """
         grid: StateGrid = np.full(self.shape, HeadState.ACTIVE, dtype=np.int8)
-        first = next(self.events(RunStarted), None)
-        for layer, head in first.absent if isinstance(first, RunStarted) else ():
+        begun = self.begun
+        for layer, head in begun.absent if begun else ():
             if layer < grid.shape[0] and head < grid.shape[1]:
                 grid[layer, head] = HeadState.ABSENT
         return grid

@@ -158,7 +158,7 @@ def open_for_writing(path: Path) -> tuple[sqlite3.Connection, str | None]:
         if empty:
             _create_tables(connection)
         if version < SCHEMA_VERSION:
-            _bring_up_to_date(connection, version)
+            bring_up_to_date(connection, version)
     except BaseException:
         connection.close()
         raise
@@ -175,7 +175,8 @@ def _create_tables(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def _bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
+def bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
+    """Make a record of schema ``version`` one of the present schema, whole or not at all."""
     now = f"UPDATE meta SET value = {SCHEMA_VERSION} WHERE key = 'schema_version'"
     connection.execute("BEGIN IMMEDIATE")
     for statement in (*(_FROM_1 if version == 1 else ()), now):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from neural_plasticity.config import RunConfig, as_json
+from neural_plasticity.config import VIEWS, RunConfig, as_json
 from neural_plasticity.errors import ConfigError
 
 T = TypeVar("T")
@@ -21,11 +21,6 @@ SENSIBLE = ("entropy", "gradient", "magnitude", "random", "combined")
 """What ``--compare_strategies`` without names compares: the strategies that cost at most one pass over some text."""
 
 AXES = ("pruning_strategy", "pruning_level", "seed")
-VIEWS = (
-    *("output_dir", "use_dashboard", "no_browser", "no_visualize", "wandb", "online", "track", "tags", "quick_test"),
-    "checkpoint_every",
-)
-"""Options that change what is seen or kept, and where it goes, never what a run does."""
 
 # Options that no event of warm-up and baseline depends on. An option that is not named here is taken to matter.
 AFTER_THE_BASELINE = (

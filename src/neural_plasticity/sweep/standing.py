@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from neural_plasticity.config import RunConfig, as_json
+from neural_plasticity.config import VIEWS, RunConfig, as_json
 from neural_plasticity.errors import RecordError
 from neural_plasticity.record import open_run
 from neural_plasticity.record.schema import FILE_NAME
-from neural_plasticity.sweep.cells import AXES, VIEWS
+from neural_plasticity.sweep.cells import AXES
 
 State = Literal["waiting", "unfinished", "finished", "failed"]
 

@@ -10,10 +10,14 @@ from typing import Any
 from neural_plasticity.record.snapshot import Snapshot
 from neural_plasticity.views import figures
 
-# How a run is shown and where it is kept: nothing that changes what comes out.
+# What is seen or kept and where it goes, never what a run does: as `config.VIEWS`, which views do not import.
 PRESENTATION = frozenset(
-    {"output_dir", "use_dashboard", "no_browser", "no_visualize", "wandb", "online", "track", "tags", "quick_test"}
+    {
+        *("output_dir", "use_dashboard", "no_browser", "no_visualize", "wandb", "online", "track", "tags"),
+        *("quick_test", "checkpoint_every"),
+    }
 )
+_WHERE = frozenset({"device", "fsdp"})  # a run was asked to be; where it was, and held how, the environment says
 SEED = "seed"
 CONFIGURATION, MODEL, DATA, ENVIRONMENT = "configuration", "model", "data", "environment"
 _NOT_TOLD = frozenset({"command"})  # of the environment: it repeats the configuration
@@ -61,17 +65,18 @@ class Kind:
 
 
 def run_settings(run: Snapshot) -> dict[tuple[str, str], str]:
-    """Everything that was told at the start, nested names with dots; how a run is shown is left out."""
-    started = run.started
-    if started is None:
+    """Everything that was told at the start, nested names with dots; how it is shown and where to run, not."""
+    begun, started = run.begun, run.started
+    if begun is None or started is None:
         return {}
-    parts = ((CONFIGURATION, started.config), (MODEL, started.model), (DATA, started.data),
+    # The model is what the run began with: resumed after heads were born it is larger, and no other one.
+    parts = ((CONFIGURATION, started.config), (MODEL, begun.model), (DATA, started.data),
              (ENVIRONMENT, started.environment))  # fmt: skip
     return {
         (section, name): figures.shorten(figures.clean(text), 300)
         for section, values in parts
         for name, text in _flat(values)
-        if not (section == CONFIGURATION and name in PRESENTATION)
+        if not (section == CONFIGURATION and name in PRESENTATION | _WHERE)
         and not (section == ENVIRONMENT and name in _NOT_TOLD)
     }
 

@@ -88,13 +88,16 @@ def _sample(one: TextSample) -> Sample:
 
 
 def settings(run: Run) -> tuple[Setting, ...]:
-    """Configuration, model, data and environment of the latest attempt; parts that were not recorded are left out."""
-    started = run.started
-    if started is None:
+    """Configuration, data and environment of the latest attempt, and the model that the run began with.
+
+    Parts that were not recorded are left out.
+    """
+    begun, started = run.begun, run.started
+    if begun is None or started is None:
         return ()
     parts = (
         ("Configuration", started.config),
-        ("Model", started.model),
+        ("Model", begun.model),
         ("Data", started.data),
         ("Environment", started.environment),
     )

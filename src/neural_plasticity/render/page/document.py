@@ -79,6 +79,8 @@ _PHASES = (ev.PhaseStarted, ev.PhaseEnded)
 _CHANGES = (ev.HeadsPruned, ev.HeadsGrown, ev.StateRestored)
 _ENDS = (ev.RunStarted, ev.RunEnded)
 
+# The page adds the points of a phase to curves, timeline, warm-up and fine-tuning itself while the run goes on, and
+# shows these sections as they are made when it ends. What cycles say of the training is made here.
 SECTIONS: Mapping[str, Section] = {
     "overview": Section(
         lambda run, _: overview(run),
@@ -93,12 +95,19 @@ SECTIONS: Mapping[str, Section] = {
     "heads": Section(
         lambda run, budget: heads_history(run, budget.scores), _kinds(ev.RunStarted, *_CHANGES, ev.HeadScores)
     ),
-    "warmup": Section(lambda run, budget: warmup(run, budget.context_points), _kinds(*_PHASES, ev.Stabilised)),
+    "warmup": Section(
+        lambda run, budget: warmup(run, budget.context_points), _kinds(*_PHASES, ev.Stabilised, ev.RunEnded)
+    ),
     "analysis": Section(lambda run, _: analysis(run), _kinds(ev.HeadScores, *_CHANGES)),
     "pruning": Section(lambda run, budget: pruning(run, budget.decision_cells), _kinds(*_CHANGES)),
-    "fine_tuning": Section(lambda run, budget: fine_tuning(run, budget.context_points), _kinds(*_PHASES, *_CHANGES)),
+    "fine_tuning": Section(
+        lambda run, budget: fine_tuning(run, budget.context_points), _kinds(*_PHASES, *_CHANGES, ev.RunEnded)
+    ),
     "evaluation": Section(lambda run, _: evaluation(run), _kinds(ev.Evaluation, ev.TextSample)),
-    "cycles": Section(lambda run, _: cycles(run), _kinds(*_PHASES, *_CHANGES, ev.CycleJudged, ev.Evaluation)),
+    "cycles": Section(
+        lambda run, _: cycles(run),
+        _kinds(*_PHASES, *_CHANGES, ev.CycleJudged, ev.Evaluation, ev.StepMetrics, ev.RunEnded),
+    ),
     "attention": Section(
         lambda run, budget: attention_evolution(run, budget.attention_bytes), _kinds(ev.AttentionMaps)
     ),
