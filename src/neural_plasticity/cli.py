@@ -80,7 +80,8 @@ class Export:
 class Recover:
     """Save what can be read of a damaged record (a bad disk, a copy cut short) as a run of its own; say what is lost.
 
-    The damaged one is left as it is. Checkpoints come along, so that run --resume can go on with what was recovered.
+    The damaged one is left as it is. Checkpoints come along, so that run --resume can go on with what was recovered,
+    unless all of them are later than what can be read.
     """
 
     run_dir: tyro.conf.Positional[Path]
@@ -285,8 +286,7 @@ def _export(command: Export) -> int:
 def _recover(command: Recover) -> int:
     from neural_plasticity.record.recovery import recover
 
-    directory = command.run_dir if command.run_dir.is_dir() else command.run_dir.parent
-    found = recover(command.run_dir, command.output or directory.with_name(f"{directory.resolve().name}-recovered"))
+    found = recover(command.run_dir, command.output)
     print(found)  # noqa: T201
     print(found.path.parent)  # noqa: T201
     return 0
