@@ -86,7 +86,7 @@ def test_the_closing_summary_can_be_pasted() -> None:
         "speed: medians of the repeats, as change the median ratio of paired ones",
     ):  # fmt: skip
         assert said in summary, said
-    assert "The figures are from" not in summary
+    assert "The figures are those" not in summary
 
 
 @pytest.mark.parametrize(("cycle", "when"), [(0, "before any pruning"), (1, "after cycle 1")])
@@ -101,7 +101,7 @@ def test_figures_of_another_state_than_the_heads_say_of_which(cycle: int, when: 
     )
     for later, said in ((nothing, False), (pruned, True), (restored, True)):
         text = plain_output([*evaluated, later, ev.RunEnded(state="stopped")])
-        assert (f"The figures are from {when}; heads have come or gone since" in text) is said
+        assert (f"The figures are those {when}; heads have come or gone since" in text) is said
 
 
 def test_the_summary_names_the_files() -> None:

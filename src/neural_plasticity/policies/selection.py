@@ -239,7 +239,7 @@ def check_plan(
             if not cycle and min_heads_per_layer:
                 raise ConfigError(
                     f"--min_heads_per_layer {min_heads_per_layer}: nothing could be pruned, since no layer can lose "
-                    f"one of its {thing} and keep as many active heads (the largest has "
+                    f"one of its {thing} and keep as many heads (the largest has "
                     f"{int(_on(active, spared).sum(axis=1).max())}); give a lower number."
                 )
             raise ConfigError(

@@ -97,7 +97,7 @@ def headline(closing: Closing) -> Text:
 
 def _evaluated_when(table: ResultsTable) -> str:
     when = f"after cycle {table.cycle}" if table.cycle else "before any pruning"
-    return f"The figures are from {when}; heads have come or gone since, as the list below says"
+    return f"The figures are those {when}; heads have come or gone since, as the list below says"
 
 
 def _measured_on(table: ResultsTable) -> str:
