@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -80,7 +81,8 @@ class Export:
 class Recover:
     """Save what can be read of a damaged record (a bad disk, a copy cut short) as a run of its own; say what is lost.
 
-    The damaged one is left as it is. Checkpoints come along, so that run --resume can go on with what was recovered.
+    The damaged one is left as it is. Checkpoints come along, so that run --resume can go on with what was recovered,
+    unless all of them are later than what can be read.
     """
 
     run_dir: tyro.conf.Positional[Path]
@@ -139,6 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 2 bad input or a run that had to stop, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        check_paths(arguments)
         command = parse(arguments)
         _check_launched(command)
         match command:
@@ -228,21 +231,35 @@ def _given(arguments: Sequence[str]) -> tuple[str, ...]:
     return tuple(option.name for option in fields(RunConfig) if option.name in named)
 
 
+_PATHS = ("output_dir", "output", "resume", "o", "export", "sync", "serve", "compare", "recover")
+
+
+def check_paths(arguments: Sequence[str]) -> None:
+    """Refuse an empty path, such as that of a shell variable without a value: it would mean the current directory.
+
+    Raises:
+        ConfigError: names the option, or the command.
+    """
+    for before, word in itertools.pairwise(["", *arguments]):
+        flag, _, value = word.partition("=") if word.startswith("--") and "=" in word else (before, "", word)
+        if not value and flag.lstrip("-").replace("-", "_") in _PATHS:
+            raise ConfigError(f"{flag} '': expected a path, got nothing; . is the current directory.")
+
+
 def _sweep(command: Sweep) -> int:
+    cells = product(command.strategies, command.levels, command.seeds)
+    return _run_sweep(cells, command.config, command.ways)
+
+
+def _run_sweep(cells: tuple[Cell, ...], base: RunConfig, ways: Ways, flag: str = FLAGS[0]) -> int:
     from neural_plasticity.sweep.command import run_sweep
 
-    cells = product(command.strategies, command.levels, command.seeds)
-    return run_sweep(_options(cells, command.config, command.ways))
-
-
-def _options(cells: tuple[Cell, ...], base: RunConfig, ways: Ways, flag: str = FLAGS[0]) -> SweepOptions:
-    return SweepOptions(cells, base, base.output_dir or default_run_dir(datetime.now(), "sweep"), ways, flag)
+    with _directory(base, "sweep") as directory:
+        return run_sweep(SweepOptions(cells, base, directory, ways, flag))
 
 
 def _compare_strategies(command: Run, strategies: tuple[str, ...]) -> int:
     """``plasticity run --compare_strategies``: a sweep with the options of a run."""
-    from neural_plasticity.sweep.command import run_sweep
-
     config, default = command.config, RunConfig()
     if command.resume is not None:
         raise ConfigError("--resume: goes on with a single run; a comparison goes on when the same command is given.")
@@ -256,7 +273,7 @@ def _compare_strategies(command: Run, strategies: tuple[str, ...]) -> int:
     seeds = str(config.seed) if command.seeds is None else command.seeds
     cells = product(",".join(strategies or SENSIBLE), config.pruning_level, seeds, flags)
     base = replace(config, pruning_level=default.pruning_level, seed=default.seed)
-    return run_sweep(_options(cells, base, Ways(), flags[0]))
+    return _run_sweep(cells, base, Ways(), flags[0])
 
 
 def _run(command: Run, arguments: Sequence[str]) -> int:
@@ -269,7 +286,8 @@ def _run(command: Run, arguments: Sequence[str]) -> int:
     if command.resume is not None:
         return resume_run(command.resume, **{name: getattr(command.config, name) for name in _given(arguments)})
     config = command.config.checked()
-    return start_run(config, config.output_dir or default_run_dir(datetime.now()))
+    with _directory(config) as directory:
+        return start_run(config, directory)
 
 
 def _export(command: Export) -> int:
@@ -285,8 +303,7 @@ def _export(command: Export) -> int:
 def _recover(command: Recover) -> int:
     from neural_plasticity.record.recovery import recover
 
-    directory = command.run_dir if command.run_dir.is_dir() else command.run_dir.parent
-    found = recover(command.run_dir, command.output or directory.with_name(f"{directory.resolve().name}-recovered"))
+    found = recover(command.run_dir, command.output)
     print(found)  # noqa: T201
     print(found.path.parent)  # noqa: T201
     return 0
@@ -325,6 +342,28 @@ def _serve(command: Serve) -> int:
     return 0
 
 
+@contextlib.contextmanager
+def _directory(config: RunConfig, kind: str = "neural_plasticity") -> Iterator[Path]:
+    """The directory that was asked for; else one of its own, which goes again where nothing came to be in it."""
+    if config.output_dir is not None or not is_main():  # the main process alone writes
+        yield config.output_dir or Path()
+        return
+    made = default_run_dir(datetime.now(), kind)
+    try:
+        yield made
+    finally:
+        with contextlib.suppress(OSError):  # not empty, or gone already
+            made.rmdir()
+
+
 def default_run_dir(now: datetime, kind: str = "neural_plasticity") -> Path:
-    """output/neural_plasticity_[timestamp]."""
-    return Path("output") / f"{kind}_{now:%Y%m%d-%H%M%S}"
+    """Make output/neural_plasticity_[timestamp]; with -2, -3, … behind it where others began in that second."""
+    first = Path("output") / f"{kind}_{now:%Y%m%d-%H%M%S}"
+    with contextlib.suppress(OSError):  # who records there says what is wrong
+        first.parent.mkdir(exist_ok=True)
+        for number in itertools.count(1):
+            path = first if number == 1 else first.with_name(f"{first.name}-{number}")
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()  # which one process can: a name that is free may not be a moment later
+                return path
+    return first

@@ -238,6 +238,9 @@ class RunConfig:
             value = getattr(self, flag)
             if value not in (None, "auto") and not minimum <= value < 2**63:
                 raise ConfigError(f"--{flag} {value}: expected at least {minimum}, and less than 2**63.")
+        for flag, what in (("model_name", "a model"), ("dataset", "a text")):
+            if not getattr(self, flag).strip():
+                raise ConfigError(f"--{flag} '': expected {what}, got nothing; leave it out for the default.")
         for flag in ("learning_rate", "stabilisation_tolerance"):
             value = getattr(self, flag)
             if not 0 < value < 1:

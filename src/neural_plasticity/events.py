@@ -23,8 +23,9 @@ RunState = Literal["running", "finished", "stopped", "failed"]
 
 
 def phase_name(name: str) -> Phase:
-    """The phase's own spelling: ``finetuning`` and ``fine_tuning`` are ``fine-tuning``; unknown names are kept."""
-    return _SPELLINGS.get(name.strip().lower(), name.strip())
+    """The phase's own spelling: ``finetuning`` and ``Fine_Tuning`` are ``fine-tuning``; unknown names are kept."""
+    lower = name.strip().lower()
+    return lower if lower in PHASES else _SPELLINGS.get(lower, name.strip())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from neural_plasticity.company import accompany
 from neural_plasticity.config import VIEWS, RunConfig, from_json
-from neural_plasticity.errors import ConfigError, InputError, RecordError
-from neural_plasticity.events import Event, LogLine, RunEnded, RunStarted
+from neural_plasticity.errors import ConfigError, CorpusError, InputError, ModelError, RecordError
+from neural_plasticity.events import Annotation, Event, LogLine, RunEnded, RunStarted
 from neural_plasticity.keeping import CHECKPOINTS, Interrupts, Keeper, stopped, to_an_end
 from neural_plasticity.launch import is_main, launched
 from neural_plasticity.record import RecordWriter, open_run
 from neural_plasticity.record.fork import fork_record
 from neural_plasticity.record.lock import DirectoryLock
 from neural_plasticity.record.recap import recap
-from neural_plasticity.record.schema import record_path
+from neural_plasticity.record.schema import FILE_NAME, record_path
 from neural_plasticity.record.sinks import Sink, fan_out
 from neural_plasticity.render.browser import open_in_browser
 from neural_plasticity.render.console import ConsoleView
@@ -76,6 +76,21 @@ class LivePage:
         self.close()
 
 
+class ClosingSink:
+    """Says what is still to be made when the run has ended, which takes a while."""
+
+    def __init__(self, makes: str, say: Callable[[str], object]) -> None:
+        self._makes = makes
+        self._say = say
+
+    def handle(self, event: Event) -> None:
+        if isinstance(event, RunEnded):
+            self._say(f"{self._makes} …")
+
+    def close(self) -> None:
+        """It was said once."""
+
+
 class FiguresSink:
     """Draws the PNG figures when the run has ended, however it did."""
 
@@ -117,7 +132,7 @@ def start_run(config: RunConfig, run_dir: Path, player: Player | None = None) ->
         from neural_plasticity.experiment import checkpoints
 
         checkpoints.set_aside(run_dir / CHECKPOINTS, None)  # of a run whose record is gone
-        return _play(experiment, record, console, page, run_dir, 0, player)
+        return _play(experiment, record, console, page, run_dir, 0, player, config.tag_list)
 
 
 def resume_run(run_dir: Path, **given: Any) -> int:
@@ -129,6 +144,8 @@ def resume_run(run_dir: Path, **given: Any) -> int:
         InputError: there is no run, it never began or has finished, another process is at it, or text or model are not
             what they were.
     """
+    if run_dir.is_file() and run_dir.name != FILE_NAME:
+        raise RecordError(f"--resume {run_dir}: expected a run directory, or its {FILE_NAME}; got another file.")
     run_dir = record_path(run_dir).parent
     open_run(run_dir).close()  # there is one, which can be read
     with ExitStack() as stack:
@@ -140,7 +157,24 @@ def resume_run(run_dir: Path, **given: Any) -> int:
         # How a model is held is no part of the experiment: what several processes held in parts goes on with one. Who
         # asks for parts there now hears that it cannot be.
         in_parts = config.fsdp and (launched()[1] > 1 or "fsdp" in given)
-        return go_on(replace(config, fsdp=in_parts), run_dir, lock=lock)
+        tags = config.tag_list if "tags" in given else ()  # else they may have been edited since
+        try:
+            return go_on(replace(config, fsdp=in_parts), run_dir, lock=lock, tags=tags)
+        except (CorpusError, ModelError) as error:
+            raise _without_advice(error, config) from error
+
+
+def _without_advice(error: InputError, config: RunConfig) -> InputError:
+    """Where text or model is not found by a relative name: what to do, since the options cannot be given anew."""
+    said = str(error)
+    for option, value in (("--dataset", config.dataset), ("--model_name", config.model_name)):
+        path = Path(value).expanduser()
+        if said.startswith(f"{option} {value}:") and not path.is_absolute() and not path.exists():
+            return type(error)(
+                f"{said.partition('; ')[0].rstrip('.')}; a relative path is one from the directory where the run was "
+                f"started, and this is {Path.cwd()}: go on from there. A name on the hub needs the hub, or its cache."
+            )
+    return error
 
 
 def _started_with(run_dir: Path) -> RunConfig:
@@ -165,11 +199,12 @@ def go_on(
     player: Player | None = None,
     origin: Path | None = None,
     lock: DirectoryLock | None = None,
+    tags: tuple[str, ...] = (),
 ) -> int:
     """Go on under ``config`` from the newest checkpoint in ``run_dir``, as a new attempt; returns the exit code.
 
     With ``origin`` the run is new: it begins with a copy of that run's record and its checkpoint. ``lock``: of
-    ``run_dir``, where it is held already.
+    ``run_dir``, where it is held already. ``tags``: what the run has from now on; none leaves those that it has.
 
     Raises:
         InputError: there is no run, ``run_dir`` has one already, another process is at it, or text or model are not
@@ -206,7 +241,8 @@ def go_on(
         where = f"{restored.path.name}, step {experiment.clock.step:,}" if restored else "the beginning: no checkpoint"
         console.handle(LogLine(message=f"going on from {where}"))
         experiment.devices.agreed((stages_done, last_seq))  # where the other processes go on, too
-        return _play(experiment, record, console, page, run_dir, stages_done, player)
+        tags = tags if origin is None else config.tag_list
+        return _play(experiment, record, console, page, run_dir, stages_done, player, tags)
 
 
 # What names code to be run: a record may be somebody else's, so that its word alone runs nothing.
@@ -273,6 +309,7 @@ def _play(
     run_dir: Path,
     stages_done: int,
     player: Player | None,
+    tags: tuple[str, ...],
 ) -> int:
     from neural_plasticity.experiment import play
 
@@ -285,7 +322,7 @@ def _play(
     with Interrupts() as interrupts:
         try:
             events = to_an_end((player or play)(x, stages_done), keeper, interrupts, run_dir)
-            for event in fan_out(events, record, sinks):
+            for event in fan_out(_tagged(events, tags), record, sinks):
                 last = event
         except KeyboardInterrupt:  # the second one: no figures, no page
             with open_run(run_dir) as run:  # its end may be there, and no figure drawn yet
@@ -304,13 +341,24 @@ def _play(
     return {"finished": 0, "stopped": 130}.get(ending.state if ending else "failed", 2)
 
 
+def _tagged(events: Iterable[Event], tags: tuple[str, ...]) -> Iterator[Event]:
+    """``events``, and after the first one the run's ``tags``, which the list of runs shows and `annotate` replaces."""
+    for number, event in enumerate(events):
+        yield event
+        if tags and not number:
+            at = {name: getattr(event, name) for name in ("step", "phase", "cycle", "phase_step")}
+            yield Annotation(tags=tags, **at)
+
+
 def _sinks(config: RunConfig, console: ConsoleView, run_dir: Path) -> list[Sink]:
     """What follows the run beside the console: page, figures, trackers."""
 
     def say(message: str, level: Literal["info", "warning"] = "warning") -> None:
         console.handle(LogLine(message=message, level=level))
 
-    sinks: list[Sink] = []
+    made = ["writing the page"] if config.use_dashboard else []
+    made += [] if config.no_visualize else ["drawing the figures"]
+    sinks: list[Sink] = [ClosingSink(" and ".join(made), lambda line: say(line, "info"))] if made else []
     if config.use_dashboard:
         sinks.append(PageSink(run_dir, say))
         console.note_files(page=run_dir / PAGE_NAME)

@@ -120,6 +120,8 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], list[str]]] = {
     "no such device": (nothing, ["--device", "abacus"], ["--device abacus", "cpu"]),
     "no such tracker": (nothing, ["--track", "abacus"], ["--track", "abacus", "tensorboard"]),
     "nothing to resume": (nothing, ["--resume", "nowhere"], ["nowhere"]),
+    "a file to resume": (short_file, ["--resume", "short.txt"], ["--resume short.txt", "run.sqlite"]),
+    "more heads per layer than there are": (nothing, ["--min_heads_per_layer", "9"], ["--min_heads_per_layer 9"]),
 }
 
 

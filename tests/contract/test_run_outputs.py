@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,7 @@ def test_figures_and_trackers_come_with_a_run_and_a_record_can_be_sent_later(
     output = plasticity("run", *inputs, *OPTIONS, *asked, "--output_dir", "run", directory=tmp_path)
     pictures = {path.name for path in (tmp_path / "run").glob("*.png")}
     assert {"complete_process.png", "multi_cycle_process.png"} <= pictures
+    assert re.search(r"run finished\n\[.*\] drawing the figures …\n", output)
     assert not (tmp_path / "run" / "dashboard.html").exists()
     assert list((tmp_path / "run").rglob("events.out.tfevents.*"))
     offline = list(tmp_path.rglob("offline-run-*"))
@@ -54,8 +56,11 @@ def test_figures_and_trackers_come_with_a_run_and_a_record_can_be_sent_later(
     assert "events sent" in capsys.readouterr().out
 
 
-def test_no_visualize_draws_nothing_and_the_page_is_written_all_the_same(inputs: list[str], tmp_path: Path) -> None:
+def test_no_visualize_draws_nothing_and_the_page_is_written_all_the_same(
+    inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     asked = ["--no_visualize", "--use_dashboard", "--no_browser"]
     assert main(["run", *inputs, *OPTIONS, *asked, "--output_dir", "run"]) == 0
+    assert "] writing the page …\n" in capsys.readouterr().out
     assert not list(tmp_path.rglob("*.png"))
     assert (tmp_path / "run" / "dashboard.html").is_file()

@@ -92,6 +92,7 @@ def test_an_intact_record_comes_back_whole(
     before = {path.name: path.read_bytes() for path in sources[kind].iterdir()}
     found = recover(sources[kind], tmp_path / "recovered")
     assert (found.events, found.missing) == (EVENTS, ())
+    assert found.notes == (f"Recovered from {sources[kind]}, where no damage was found: {EVENTS} events.",)
     assert held(tmp_path / "recovered") == whole
     assert {path.name: path.read_bytes() for path in sources[kind].iterdir()} == before
     with open_run(tmp_path / "recovered") as run:
@@ -116,7 +117,7 @@ def test_one_changed_byte_costs_no_more_than_its_page(
             seq for seq in whole if seq not in after and seq < max(after)
         }
         with open_run(target) as run:
-            assert any("Recovered from a damaged record" in note for note in run.summary().notes)
+            assert any("Recovered from " in note for note in run.summary().notes)
 
 
 @pytest.mark.parametrize(("kind", "name"), [("closed", "run.sqlite"), ("killed", "run.sqlite-wal")])
@@ -136,6 +137,52 @@ def test_a_file_that_ends_early_gives_what_lies_before(
         assert all(whole[seq] == content for seq, content in after.items())
         # A row of a full page that is there whole is there: nearly half of the pages hold nearly half of the events.
         assert len(after) >= left * EVENTS * 0.5 - PER_PAGE
+
+
+@pytest.mark.parametrize(
+    ("kept", "says"),
+    [
+        (
+            (210, 230),
+            "No checkpoint is from before that, so that --resume cannot go on with it; start a new run.",
+        ),
+        ((9, 230), "--resume goes on from the checkpoint after event 9."),
+        ((5, 9), None),
+        ((), None),
+    ],
+)
+def test_a_lost_end_is_said(sources: dict[str, Path], tmp_path: Path, kept: tuple[int, ...], says: str | None) -> None:
+    """Nothing after it is there to show that it is missing; the file's own header and checkpoints can."""
+    shutil.copytree(sources["closed"], tmp_path / "cut")
+    record = tmp_path / "cut" / "run.sqlite"
+    whole = record.read_bytes()
+    record.write_bytes(whole[: len(whole) * 2 // 3])
+    (tmp_path / "cut" / "checkpoints").mkdir()
+    for number in kept:
+        (tmp_path / "cut" / "checkpoints" / f"event-{number:010d}.safetensors").touch()
+    found = recover(tmp_path / "cut")
+    last = max(held(tmp_path / "cut-recovered"))
+    assert last < 210
+    assert f"Its file ends early: {len(whole) * 2 // 3:,} of {len(whole):,} bytes are there." in found.notes
+    expected = f"Events after {last} are lost: a checkpoint was written after event 230. {says}"
+    assert [note for note in found.notes if note.startswith("Events after")] == ([expected] if says else [])
+    with open_run(tmp_path / "cut-recovered") as run:
+        assert set(found.notes) <= set(run.notes)
+
+
+def test_the_record_is_named_in_any_way(
+    sources: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(sources["closed"], tmp_path / "named")
+    monkeypatch.chdir(tmp_path / "named")
+    for word in (".", "run.sqlite", "../named"):
+        assert main(["recover", word]) == 0
+        assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "named-recovered")
+        shutil.rmtree(tmp_path / "named-recovered")
+    (tmp_path / "named" / "t.txt").write_text("text\n" * 200)
+    for word, says in (("nope", "nope: expected a run directory"), ("t.txt", "t.txt: nothing of it can be read")):
+        assert main(["recover", word]) == 2
+        assert says in capsys.readouterr().err
 
 
 def test_names_of_metrics_that_are_lost_do_not_cost_their_values(sources: dict[str, Path], tmp_path: Path) -> None:

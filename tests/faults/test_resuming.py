@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from neural_plasticity import events as ev
 from neural_plasticity import session
 from neural_plasticity.cli import main
 from neural_plasticity.config import RunConfig, as_json
-from neural_plasticity.experiment import checkpoints
-from neural_plasticity.record import RecordWriter, open_run
+from neural_plasticity.errors import TrainingError
+from neural_plasticity.experiment import Experiment, checkpoints
+from neural_plasticity.record import RecordWriter, annotate, open_run
 from neural_plasticity.record.lock import DirectoryLock
+from neural_plasticity.render.page.live.runs import entry_of
 from tests.faults.campaign import save_inputs, tiny_config
 
 STARTED = RunConfig(checkpoint_every=7, pruning_level="0.3", tags="mine")
@@ -127,3 +130,47 @@ def test_a_checkpoint_that_cannot_be_written_never_ends_a_run(
     assert all(
         f"no checkpoint could be written ({type(error).__name__}: {error}); the run goes on" in one for one in said
     )
+
+
+def test_tags_are_the_records_from_the_start_and_stay_as_edited_until_given_anew(inputs: Path, tmp_path: Path) -> None:
+    def tags() -> tuple[str, ...] | None:
+        with open_run(tmp_path / "run") as run:
+            return run.annotation.tags
+
+    def stop(_: Experiment, stages_done: int) -> Iterator[ev.Event]:
+        yield ev.RunStarted(name="one", shape=(2, 4), config=as_json(config))
+        raise TrainingError("stopped")
+
+    config = tiny_config(inputs, cycles=1, tags="a, b")
+    assert session.start_run(config, tmp_path / "run", stop) == 2
+    assert tags() == ("a", "b")
+    assert entry_of(tmp_path, "run").tags == ("a", "b")
+    annotate(tmp_path / "run", tags=["edited"])
+    with open_run(tmp_path / "run") as run:
+        assert [type(one) for one in run.events()] == [ev.RunStarted, ev.Annotation, ev.RunEnded, ev.Annotation]
+    assert main(["run", "--resume", str(tmp_path / "run"), "--tags", "c"]) == 0
+    assert tags() == ("c",)
+
+
+def test_tags_that_were_edited_outlive_going_on_without_new_ones(inputs: Path, tmp_path: Path) -> None:
+    with RecordWriter.create(tmp_path / "run") as record:
+        record.append(ev.RunStarted(name="one", shape=(2, 4), config=as_json(tiny_config(inputs, cycles=1, tags="a"))))
+    annotate(tmp_path / "run", tags=["edited"])
+    assert main(["run", "--resume", str(tmp_path / "run")]) == 0
+    with open_run(tmp_path / "run") as run:
+        assert run.annotation.tags == ("edited",)
+
+
+@pytest.mark.parametrize(("option", "name"), [("--dataset", "text.txt"), ("--model_name", "model")])
+def test_a_relative_name_counts_from_where_the_run_was_started(
+    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, name: str
+) -> None:
+    config = replace(tiny_config(inputs), **{option.removeprefix("--"): name})
+    with RecordWriter.create(tmp_path / "run") as record:
+        record.append(ev.RunStarted(name="one", shape=(2, 4), config=as_json(config)))
+    assert main(["run", "--resume", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"plasticity: {option} {name}: ")
+    assert "the directory where the run was started" in said
+    assert "give" not in said
+    assert said.count("\n") == 1

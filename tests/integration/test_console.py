@@ -15,13 +15,16 @@ import sys
 import termios
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyte
 import pytest
 from rich.console import Console
 
 from neural_plasticity import events as ev
+from neural_plasticity.heads import HeadId
 from neural_plasticity.render.console import ConsoleView
 from neural_plasticity.render.quiet import routed
 from tests.sample_run import SampleRun
@@ -80,8 +83,25 @@ def test_the_closing_summary_can_be_pasted() -> None:
         "No measurable difference in loss to the baseline",
         "Measurably worse: higher loss than the equally trained control", "Heads removed (12 of 48, 25.0 %): L0H4",
         "Fine-tuning, cycle 2:", "decode 1.01× (no measurable difference)",
+        "speed: medians of the repeats, as change the median ratio of paired ones",
     ):  # fmt: skip
         assert said in summary, said
+    assert "The figures are those" not in summary
+
+
+@pytest.mark.parametrize(("cycle", "when"), [(0, "before any pruning"), (1, "after cycle 1")])
+def test_figures_of_another_state_than_the_heads_say_of_which(cycle: int, when: str) -> None:
+    """A run that was stopped between a pruning and its evaluation has the figures of the evaluation before."""
+    *events, _ = SampleRun().events()
+    evaluated = [replace(event, cycle=cycle) if isinstance(event, ev.Evaluation) else event for event in events]
+    pruned = ev.HeadsPruned(heads=(HeadId(0, 0),), strategy="gradient", cycle=cycle + 1)
+    nothing, restored = (
+        replace(pruned, heads=()),
+        ev.StateRestored(to_cycle=0, to_step=0, states=np.ones((6, 8), np.int8)),
+    )
+    for later, said in ((nothing, False), (pruned, True), (restored, True)):
+        text = plain_output([*evaluated, later, ev.RunEnded(state="stopped")])
+        assert (f"The figures are those {when}; heads have come or gone since" in text) is said
 
 
 def test_the_summary_names_the_files() -> None:

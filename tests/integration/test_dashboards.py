@@ -18,6 +18,7 @@ from neural_plasticity.dashboard.history import History
 from neural_plasticity.dashboard.multi_phase import MultiPhaseDashboard
 from neural_plasticity.errors import RecordError
 from neural_plasticity.events import (
+    PHASES,
     Embedding,
     Event,
     HeadScores,
@@ -214,6 +215,13 @@ def test_what_is_read_back_is_what_was_told(tmp_path_factory: pytest.TempPathFac
             assert run.summary().state == "finished"
 
     law()
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_the_names_of_phases_are_known_however_they_are_capitalised(phase: str) -> None:
+    assert {phase_name(spelt) for spelt in (phase, phase.title(), phase.upper(), f" {phase} ")} == {phase}
+    assert phase_name("Fine_Tuning") == phase_name("FINETUNING") == "fine-tuning"
+    assert phase_name(" My Phase") == "My Phase"
 
 
 def test_the_cycle_follows_from_phases_and_prunings(dashboard: MultiPhaseDashboard) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +22,7 @@ from neural_plasticity.events import (
     Event,
     HeadScores,
     HeadsPruned,
+    LogLine,
     PhaseEnded,
     PhaseStarted,
     Progress,
@@ -228,6 +230,22 @@ def test_a_users_evaluation_may_not_replace_what_was_measured(gpt2: Path, text: 
     (tmp_path / "flattering.py").write_text("def figures(model, tokenizer):\n    return {'perplexity': 1.0}\n")
     with pytest.raises(ConfigError, match="'perplexity'"):
         list(run(small_config(gpt2, text, eval="flattering:figures")))
+
+
+def test_a_users_figure_that_is_no_finite_number_is_said(gpt2: Path, text: Path, tmp_path: Path) -> None:
+    """It may be true of a broken model, and a run of hours does not end for it."""
+    (tmp_path / "unsure.py").write_text(
+        "import math\n"
+        "def figures(model, tokenizer):\n"
+        "    return {'accuracy': math.nan, 'ratio': -math.inf, 'fine': 0.5}\n"
+    )
+    events = list(run(small_config(gpt2, text, eval="unsure:figures")))
+    assert [line.message for line in of(events, LogLine) if line.level == "warning"] == [
+        f"--eval unsure:figures: {figure} of the {model} model is {value}, no finite number"
+        for model in ("baseline", "pruned")
+        for figure, value in (("'accuracy'", "nan"), ("'ratio'", "-inf"))
+    ]
+    assert math.isnan(of(events, Evaluation)[-1].results["pruned"]["accuracy"])
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(gpt2: Path, text: Path) -> None:

@@ -39,6 +39,7 @@ from neural_plasticity.heads import HeadId, HeadState
 from neural_plasticity.record import RecordWriter, Run, fan_out, open_run
 from neural_plasticity.record.fork import fork_record
 from neural_plasticity.record.schema import SCHEMA_VERSION
+from neural_plasticity.render.page.live.updates import Place
 
 START = RunStarted(name="test", shape=(2, 3), config={"level": 0.2, "cycles": (1, 2)})
 
@@ -232,6 +233,18 @@ def test_summary_and_phases_of_a_run_as_it_goes_on(tmp_path: Path) -> None:
         first, second = run.phases()
         assert (first.seconds, first.reason, first.open, first.last_step) == (3.5, "stable", False, 2)
         assert (second.phase, second.cycle, second.first_step, second.last_step) == ("pruning", 1, 2, 3)
+        assert over.run_fraction == 0.25
+
+
+def test_a_finished_run_is_done(tmp_path: Path) -> None:
+    """The last estimate was made a moment before the end, and stays below 1."""
+    with RecordWriter.create(tmp_path / "run") as writer, open_run(tmp_path / "run") as run:
+        estimate = Progress(done=9, planned=9, run_fraction=0.73, seconds_left=9.0)
+        writer.append_many([START, estimate])
+        before = Place.of(run.summary())
+        writer.append(RunEnded(state="finished"))
+        (end,) = run.records(RunEnded)
+        assert run.summary().run_fraction == before.after(end).run_fraction == 1.0
 
 
 def test_a_finished_run_is_one_plain_file(tmp_path: Path) -> None:

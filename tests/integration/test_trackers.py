@@ -13,7 +13,7 @@ import pytest
 from neural_plasticity import events as ev
 from neural_plasticity.errors import ConfigError
 from neural_plasticity.record import open_run
-from neural_plasticity.trackers import TrackedRun, open_trackers
+from neural_plasticity.trackers import TrackedRun, open_trackers, sync
 
 # In a process of its own: Accelerate's state and Trackio's folder are set once per process.
 LIVE = """
@@ -93,6 +93,11 @@ def test_trackio_holds_every_loss_at_its_step(live: Path) -> None:
 def test_an_unknown_tracker_is_named_with_those_that_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--track tensorbord: expected aim, .*tensorboard, trackio, wandb"):
         open_trackers(["tensorbord"], TrackedRun(tmp_path))
+
+
+def test_sync_names_its_own_option(live: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^--to abacus: expected aim, .*trackio, wandb\.$"):
+        sync(live / "run", "abacus")
 
 
 def test_a_tracker_that_is_not_installed_says_how_to_get_it(tmp_path: Path) -> None:

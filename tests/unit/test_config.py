@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from neural_plasticity.cli import Export, Run, default_run_dir, parse
+from neural_plasticity.cli import Export, Run, check_paths, default_run_dir, main, parse
 from neural_plasticity.config import RunConfig, as_json, from_json
 from neural_plasticity.errors import ConfigError
 
@@ -28,6 +30,8 @@ IMPOSSIBLE = {
     "seed beyond 64 bits": ({"seed": 10**23}, "--seed 1000"),
     "weight decay NaN": ({"weight_decay": float("nan")}, "--weight_decay nan"),
     "negative seed": ({"seed": -1}, "--seed -1"),
+    "no model": ({"model_name": ""}, "--model_name ''"),
+    "no text": ({"dataset": " "}, "--dataset ''"),
     "one evaluated sequence": ({"eval_sequences": 1}, "--eval_sequences 1"),
 }
 
@@ -95,10 +99,55 @@ def test_a_command_line_that_cannot_be_read_exits_with_2(
     assert capsys.readouterr().err
 
 
-def test_the_run_directory_carries_the_time() -> None:
-    from datetime import datetime
+def test_the_run_directory_carries_the_time_and_belongs_to_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    now = datetime(2026, 1, 2, 3, 4, 5)
+    name = "output/neural_plasticity_20260102-030405"
+    with ThreadPoolExecutor(8) as several:
+        made = set(several.map(default_run_dir, [now] * 8))
+    assert made == {Path(name), *(Path(f"{name}-{number}") for number in range(2, 9))}
+    assert all(path.is_dir() for path in made)
 
-    assert default_run_dir(datetime(2026, 1, 2, 3, 4, 5)) == Path("output/neural_plasticity_20260102-030405")
+
+def test_where_no_run_directory_can_be_made_one_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "output").write_text("a file")
+    assert main(["run"]) == 2
+    assert "output" in capsys.readouterr().err
+
+
+def test_a_run_that_is_refused_leaves_no_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "--track", "abacus"]) == 2
+    assert main(["sweep", "--jobs", "0"]) == 2
+    assert not list((tmp_path / "output").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [
+        (["run", "--output_dir", ""], "--output_dir"),
+        (["run", "--output-dir="], "--output-dir"),
+        (["run", "--resume", ""], "--resume"),
+        (["export", "run", "-o", ""], "-o"),
+        (["recover", ""], "recover"),
+    ],
+)
+def test_an_empty_path_is_not_the_current_directory(
+    arguments: list[str], flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert (
+        capsys.readouterr().err == f"plasticity: {flag} '': expected a path, got nothing; . is the current directory.\n"
+    )
+
+
+def test_an_empty_value_of_what_is_no_path_is_left_alone() -> None:
+    check_paths(["run", "--tags", "", "--track=", "--output_dir", "."])
 
 
 @pytest.mark.parametrize(

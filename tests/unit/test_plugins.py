@@ -123,6 +123,22 @@ def test_what_cannot_be_loaded_is_one_line_that_names_the_flag(directory, spec, 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("flag", "example"), [("--eval", "my_task:accuracy"), ("--pruning_strategy", "my_heads:first_layers_last")]
+)
+def test_the_example_is_one_of_what_the_flag_takes(flag, example):
+    with pytest.raises(ConfigError, match=rf"for example {example}\.$"):
+        load_plugin("x:", flag)
+
+
+def test_a_function_that_cannot_be_called_is_placed_where_it_is_defined(directory):
+    (directory / "narrow.py").write_text("\n\ndef f(model): return {'a': 1.0}\n")
+    with pytest.raises(ConfigError, match=r"--eval narrow:f raised TypeError: .* \(.*narrow\.py:3\)\.$"):
+        evaluate_with_plugin(load_plugin("narrow:f", "--eval"), "narrow:f", None, None)
+    with pytest.raises(ConfigError, match=r"--eval m:f raised TypeError: .* given\)\.$"):  # no source to name
+        evaluate_with_plugin(len, "m:f", None, None)
+
+
 def test_a_file_in_the_working_directory_shadows_nothing_installed(directory):
     (directory / "colorsys.py").write_text("def rgb_to_hsv(*a): raise AssertionError\n")
     sys.modules.pop("colorsys", None)

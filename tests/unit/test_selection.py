@@ -247,6 +247,10 @@ def test_plan_with_more_cycles_than_heads_allow_is_refused_by_name():
     assert check_plan([0.5] * 3, active) == (24, 12, 6)
     with pytest.raises(ConfigError, match=r"^--cycles 4: cycle 4 would find nothing to prune: of 48 heads 6 would"):
         check_plan([0.5] * 4, active)
+    with pytest.raises(ConfigError, match=r"a lower --pruning_level or --min_heads_per_layer\.$"):
+        check_plan([0.5] * 4, active)
+    with pytest.raises(ConfigError, match=r"^--min_heads_per_layer 8: nothing could be .* \(the largest has 8\)"):
+        check_plan([0.5], active, min_heads_per_layer=8)
     with pytest.raises(ConfigError, match=r"^--min_heads_per_layer -1"):
         check_plan([0.5], active, min_heads_per_layer=-1)
     with pytest.raises(ConfigError, match=r"^--pruning_level 1"):

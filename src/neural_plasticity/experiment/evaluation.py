@@ -12,7 +12,7 @@ from torch import nn
 
 from neural_plasticity.data.prompts import PROBE_PROMPTS
 from neural_plasticity.errors import ConfigError
-from neural_plasticity.events import Evaluation, Event, PhaseEnded, TextSample
+from neural_plasticity.events import Evaluation, Event, LogLine, PhaseEnded, TextSample
 from neural_plasticity.experiment.observing import observe
 from neural_plasticity.experiment.state import Experiment
 from neural_plasticity.experiment.training import Losses, batches_of, continuation, sequence_losses
@@ -78,6 +78,7 @@ def evaluation(x: Experiment) -> Iterator[Event]:
         if x.control is not None:
             results["control"] = _loss_figures(x, "control") | _own_figures(x, x.control)
         results["comparison"] = _comparison(x, results) | _speed_up(x, speeds["baseline"], speeds[name])
+    yield from _no_numbers(x, name, results)
     yield from _samples(x, name, small)
     x.closing = results.get("comparison", {})
     yield Evaluation(results=results, sequences=len(x.test), tokens=x.test.size, **x.clock.at())
@@ -144,6 +145,16 @@ def _own_figures(x: Experiment, model: nn.Module) -> dict[str, float]:
     if taken := sorted(TAKEN.intersection(figures)):
         raise ConfigError(f"--eval {x.config.eval}: returned {taken[0]!r}, which is measured already; rename it.")
     return figures
+
+
+def _no_numbers(x: Experiment, name: str, results: Mapping[str, Mapping[str, Any]]) -> Iterator[LogLine]:
+    """A warning for every figure of the user's own that is NaN or infinite. It may be true of a broken model, so that
+    the run goes on, with the figure as it is on record."""
+    for model in (name, "control"):
+        for key, value in results.get(model, {}).items():
+            if key not in TAKEN and not math.isfinite(value):
+                said = f"--eval {x.config.eval}: {key!r} of the {model} model is {value}, no finite number"
+                yield LogLine(message=said, level="warning", **x.clock.at())
 
 
 def _comparison(x: Experiment, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

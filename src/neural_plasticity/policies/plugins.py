@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 from neural_plasticity.errors import ConfigError, NeuralPlasticityError
 
 Plugin = Callable[..., Any]
+_EXAMPLES = {"--pruning_strategy": "my_heads:first_layers_last", "--eval": "my_task:accuracy"}
 
 
 def is_plugin_name(name: str) -> bool:
@@ -31,7 +33,8 @@ def load_plugin(spec: str, flag: str) -> Plugin:
     """
     module_name, _, attribute = spec.partition(":")
     if not module_name or not attribute:
-        raise ConfigError(f"{flag} {spec}: expected package.module:function, for example my_heads:first_layers_last.")
+        example = _EXAMPLES.get(flag, "my_module:my_function")
+        raise ConfigError(f"{flag} {spec}: expected package.module:function, for example {example}.")
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)  # at the end: a file in the working directory must not shadow an installed package
@@ -71,9 +74,16 @@ def call_plugin(function: Plugin, spec: str, flag: str, *arguments: Any) -> Any:
     except NeuralPlasticityError:
         raise
     except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        place = f"{frames[-1].filename}:{frames[-1].lineno}"
-        raise ConfigError(f"{flag} {spec} raised {type(error).__name__}: {one_line(error)} ({place}).") from error
+        place = _place(function, error)
+        raise ConfigError(f"{flag} {spec} raised {type(error).__name__}: {one_line(error)}{place}.") from error
+
+
+def _place(function: Plugin, error: Exception) -> str:
+    """Where ``error`` comes from, in brackets; where the call itself failed, where ``function`` is defined."""
+    if frames := traceback.extract_tb(error.__traceback__)[1:]:  # the first one is the call
+        return f" ({frames[-1].filename}:{frames[-1].lineno})"
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
 
 
 def evaluate_with_plugin(function: Plugin, spec: str, model: Any, tokenizer: Any) -> dict[str, float]:

@@ -236,10 +236,16 @@ def check_plan(
         count = min(prune_count(left, level), capacity)
         if count < 1:
             thing = "heads" if unit == "head" else "key/value groups"
+            if not cycle and min_heads_per_layer:
+                raise ConfigError(
+                    f"--min_heads_per_layer {min_heads_per_layer}: nothing could be pruned, since no layer can lose "
+                    f"one of its {thing} and keep as many heads (the largest has "
+                    f"{int(_on(active, spared).sum(axis=1).max())}); give a lower number."
+                )
             raise ConfigError(
                 f"--cycles {len(levels)}: cycle {cycle + 1} would find nothing to prune: of {left + sum(plan)} {thing} "
                 f"{left} would be left, and at least {min_heads_per_layer} head(s) per layer stay; give fewer cycles "
-                "or a lower --pruning_level."
+                f"or a lower --pruning_level{' or --min_heads_per_layer' if min_heads_per_layer else ''}."
             )
         plan.append(count)
         left, capacity = left - count, capacity - count

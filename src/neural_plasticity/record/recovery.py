@@ -7,6 +7,7 @@ import hashlib
 import json
 import mmap
 import os
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -49,6 +50,7 @@ _INSERT = {
     for name, types in _TABLES.items()
 }
 _COLUMNS = ("attempt", "cycle", "phase", "phase_step", "step", "time", "kind", "version", "layout", "payload", "data")
+_CHECKPOINT = re.compile(r"event-(\d{10,19})\.safetensors")  # as experiment/checkpoints.py names them, with torch
 _INSERT["recorded"] = _INSERT["recorded"].format(", ".join(f"{name} = excluded.{name}" for name in _COLUMNS))
 
 
@@ -65,17 +67,19 @@ class Recovered:
         return " ".join((f"{self.events:,} events recovered.", *self.notes))
 
 
-def recover(source: Path | str, target: Path | str) -> Recovered:
+def recover(source: Path | str, target: Path | str | None = None) -> Recovered:
     """Make a record in the new directory ``target`` of all that can be read in ``source``, which is left as it is.
 
-    Checkpoints come along, so that ``--resume`` can go on with what was recovered.
+    Without ``target`` it is made beside the damaged one, with ``-recovered`` after its name. Checkpoints come along:
+    ``--resume`` can go on from one after which no event is needed that is lost.
 
     Raises:
         RecordError: there is no record, nothing of it can be read, ``target`` exists, or a process is writing to it.
     """
-    path, directory = record_path(source), Path(target)
+    path = record_path(source)
     if not path.is_file():
         raise RecordError(f"{source}: expected a run directory with {FILE_NAME} in it, found none.")
+    directory = _beside(path) if target is None else Path(target)
     if directory.exists():
         raise RecordError(f"{directory}: already exists; what is recovered needs a directory of its own.")
     part = directory.with_name(f".{directory.name}.{os.getpid()}.part")
@@ -95,6 +99,11 @@ def recover(source: Path | str, target: Path | str) -> Recovered:
     return Recovered(directory / FILE_NAME, *found)
 
 
+def _beside(path: Path) -> Path:
+    directory = path.parent.resolve()
+    return directory.parent / f"{directory.name}-recovered"
+
+
 def _rebuilt(path: Path, part: Path) -> tuple[int, tuple[tuple[int, int], ...], tuple[str, ...]]:
     with _mapped(path) as data, _mapped(path.with_name(path.name + "-wal")) as log:
         tried: list[_Filled] = []
@@ -102,6 +111,7 @@ def _rebuilt(path: Path, part: Path) -> tuple[int, tuple[tuple[int, int], ...], 
             tried.append(_into(part / f"{size}.sqlite", data, log[:], size))
             if tried[-1].rows and not tried[-1].damaged:
                 break
+        early = _ends_early(data)
     best = max(tried, key=lambda one: one.rows)
     if not best.rows:
         raise RecordError(f"{path}: nothing of it can be read; is it the record of a run?")
@@ -114,16 +124,43 @@ def _rebuilt(path: Path, part: Path) -> tuple[int, tuple[tuple[int, int], ...], 
         if not seqs:
             raise RecordError(f"{path}: no event in it can be read.")
         missing = tuple((low + 1, high - 1) for low, high in pairwise([0, *seqs]) if high > low + 1)
-        notes = [f"Recovered from a damaged record ({path.resolve().parent}): {len(seqs):,} events can be read."]
-        if missing:
-            notes.append(f"Missing: {_said(missing)}.")
+        notes = [f"Missing: {_said(missing)}."] if missing else []
         notes += [f"Damaged and left out: {best.damaged + dropped} rows or pages."] if best.damaged + dropped else []
-        notes += best.notes
+        notes += [*best.notes, *early, *_lost_at_the_end(seqs[-1], path.parent / "checkpoints")]
+        notes.insert(0, _said_first(path, len(seqs), damaged=bool(notes)))
         _say(connection, notes)
         connection.execute("PRAGMA journal_mode=DELETE")
     with (part / FILE_NAME).open("rb+") as file:
         os.fsync(file.fileno())
     return len(seqs), missing, tuple(notes)
+
+
+def _said_first(path: Path, events: int, damaged: bool) -> str:
+    source = path.resolve().parent
+    if damaged:
+        return f"Recovered from a damaged record ({source}): {events:,} events can be read."
+    return f"Recovered from {source}, where no damage was found: {events:,} events."
+
+
+def _ends_early(data: Any) -> list[str]:
+    """A line where a file is shorter than its own header says."""
+    size, stated = page_sizes(data[:100])[0], int.from_bytes(data[28:32], "big") if data else 0
+    whole = size * stated
+    return [f"Its file ends early: {len(data):,} of {whole:,} bytes are there."] if len(data) < whole else []
+
+
+def _lost_at_the_end(last: int, checkpoints: Path) -> list[str]:
+    """What checkpoints, which are named by the event that they follow, tell of events after ``last``."""
+    found = [int(match[1]) for path in checkpoints.glob("event-*") if (match := _CHECKPOINT.fullmatch(path.name))]
+    if max(found, default=0) <= last:
+        return []
+    usable = max((one for one in found if one <= last), default=None)
+    on = (
+        "No checkpoint is from before that, so that --resume cannot go on with it; start a new run."
+        if usable is None
+        else f"--resume goes on from the checkpoint after event {usable:,}."
+    )
+    return [f"Events after {last:,} are lost: a checkpoint was written after event {max(found):,}. {on}"]
 
 
 @dataclass

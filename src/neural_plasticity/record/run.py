@@ -335,7 +335,7 @@ class Run(Reader):
             events=self.last_seq,  # every event has the next number: counting rows would read the whole file
             started=attempts[0].started,
             last_event=last_event,
-            run_fraction=how.run_fraction if isinstance(how, Progress) else None,
+            run_fraction=1.0 if state == "finished" else how.run_fraction if isinstance(how, Progress) else None,
             seconds_left=how.seconds_left if isinstance(how, Progress) and state == "running" else None,
             heads_present=int(np.count_nonzero(grid >= 0)),
             heads_pruned=int(np.count_nonzero(grid == 0)),

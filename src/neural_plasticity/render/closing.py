@@ -12,7 +12,7 @@ from neural_plasticity import events as ev
 from neural_plasticity.heads import HeadId, HeadState, heads_of
 from neural_plasticity.render.lines import outside, phase_summary
 from neural_plasticity.views import figures
-from neural_plasticity.views.results import Cell, ResultsTable, results_table
+from neural_plasticity.views.results import SPEED, Cell, ResultsTable, results_table
 
 _ENDED_AS = {"finished": "finished", "stopped": "stopped early", "failed": "failed", "running": "did not finish"}
 
@@ -24,6 +24,7 @@ class Closing:
     started: ev.RunStarted | None = None
     ended: ev.RunEnded | None = None
     evaluation: ev.Evaluation | None = None
+    changed: bool = False  # whether heads came or went after the evaluation
     recoveries: tuple[ev.PhaseEnded, ...] = ()
     outside: frozenset[int] = frozenset()  # cycles that were judged to have gone too far
     pruned: frozenset[HeadId] = frozenset()
@@ -38,21 +39,24 @@ class Closing:
         if isinstance(event, ev.RunEnded):
             return replace(self, ended=event)
         if isinstance(event, ev.Evaluation):
-            return replace(self, evaluation=event)
+            return replace(self, evaluation=event, changed=False)
         if isinstance(event, ev.PhaseEnded) and event.phase == "fine-tuning":
             return replace(self, recoveries=(*self.recoveries, event))
         if isinstance(event, ev.CycleJudged) and not event.inside:
             return replace(self, outside=self.outside | {event.cycle})
         if isinstance(event, ev.HeadsPruned):
             heads = _ids(event.heads)
-            return replace(self, pruned=self.pruned | heads, grown=self.grown - heads)
+            return replace(self._changed(heads), pruned=self.pruned | heads, grown=self.grown - heads)
         if isinstance(event, ev.HeadsGrown):
             heads = _ids(event.heads)
-            return replace(self, pruned=self.pruned - heads, grown=self.grown | heads)
+            return replace(self._changed(heads), pruned=self.pruned - heads, grown=self.grown | heads)
         if isinstance(event, ev.StateRestored):
             pruned, grown = event.states == HeadState.PRUNED, event.states > HeadState.ACTIVE
-            return replace(self, pruned=frozenset(heads_of(pruned)), grown=frozenset(heads_of(grown)))
+            return replace(self, pruned=frozenset(heads_of(pruned)), grown=frozenset(heads_of(grown)), changed=True)
         return self
+
+    def _changed(self, heads: frozenset[HeadId]) -> Closing:
+        return replace(self, changed=self.changed or bool(heads))
 
 
 def _ids(heads: Iterable[tuple[int, int]]) -> frozenset[HeadId]:
@@ -70,6 +74,7 @@ def closing_summary(closing: Closing, width: int) -> tuple[Text | Table, ...]:
     if table.empty:
         parts.append(Text("Not evaluated: there is no comparison with the baseline.", style="yellow"))
     else:
+        parts += [Text(f"{_evaluated_when(table)}.", style="yellow")] if closing.changed else []
         parts += [Text(), figures_table(table, width), Text(_measured_on(table), style="dim"), Text()]
         parts += [Text(sentence) for sentence in table.verdicts]
     parts += [Text(line) for line in (*_heads_lines(closing), *_recovery_lines(closing))]
@@ -90,11 +95,18 @@ def headline(closing: Closing) -> Text:
     return text
 
 
+def _evaluated_when(table: ResultsTable) -> str:
+    when = f"after cycle {table.cycle}" if table.cycle else "before any pruning"
+    return f"The figures are those {when}; heads have come or gone since, as the list below says"
+
+
 def _measured_on(table: ResultsTable) -> str:
     if not table.sequences:
         return "as reported; on how much text was not said"
     said = f"on {figures.plural(table.sequences, 'test sequence')}, {figures.plural(table.tokens, 'token')}"
     said += "; change: pruned against baseline" if "pruned" in table.models else ""
+    if any(row.key in SPEED and row.change for row in table.rows):  # the two may disagree where they are close
+        said += "; speed: medians of the repeats, as change the median ratio of paired ones"
     return f"{said}; in brackets: 95 % intervals" if any(cell.interval for cell in _cells(table)) else said
 
 

@@ -30,24 +30,25 @@ _WITH_TEXT = frozenset({"tensorboard", "trackio", "comet_ml"})  # the others ref
 _OURS = frozenset({"tensorboard", "trackio"})  # those in our extra
 
 
-def checked_name(name: str) -> str:
-    """``name`` as Accelerate has it.
+def checked_name(name: str, flag: str = "--track") -> str:
+    """``name`` as Accelerate has it; ``flag`` is the option it was given to.
 
     Raises:
         ConfigError: it knows no such tracker, or the tracker's package is not installed.
     """
     if not installed("accelerate"):
-        raise ConfigError(f'--track {name}: needs Accelerate: pip install "neural-plasticity[trackers]"')
+        raise ConfigError(f'{flag} {name}: needs Accelerate: pip install "neural-plasticity[trackers]"')
     from accelerate.state import PartialState
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
     known = sorted(LOGGER_TYPE_TO_CLASS)
     if name not in LOGGER_TYPE_TO_CLASS:
-        raise ConfigError(f"--track {name}: expected {', '.join(known)}; several are separated by commas.")
+        several = "; several are separated by commas" if flag == "--track" else ""
+        raise ConfigError(f"{flag} {name}: expected {', '.join(known)}{several}.")
     PartialState()  # its trackers ask it which process they are in; made in this thread, before theirs
     if not installed(name):
         get = '"neural-plasticity[trackers]"' if name in _OURS else name
-        raise ConfigError(f"--track {name}: {name} is not installed: pip install {get}")
+        raise ConfigError(f"{flag} {name}: {name} is not installed: pip install {get}")
     return name
 
 

@@ -73,11 +73,11 @@ def check_names(names: Sequence[str]) -> None:
             checked_name(name)
 
 
-def _factory(name: str, tracked: TrackedRun, say: Say) -> SinkFactory | None:
+def _factory(name: str, tracked: TrackedRun, say: Say, flag: str = "--track") -> SinkFactory | None:
     if name != WANDB:
         from neural_plasticity.trackers.accelerate_trackers import AccelerateSink, checked_name
 
-        known = checked_name(name)
+        known = checked_name(name, flag)
         return lambda tell: AccelerateSink(known, tracked, tell)
     if connection.chosen_mode(tracked.mode) == "disabled":
         return None
@@ -99,7 +99,7 @@ def sync(run_dir: Path | str, to: str = WANDB, *, tracked: TrackedRun | None = N
         raise ConfigError(f"--to {to}: Weights & Biases is not installed: {connection.GET_WANDB}")
     with open_run(run_dir) as run:
         info = replace(info, run_dir=run.path.resolve().parent, finish_seconds=SYNC_SECONDS)
-        make = _factory(to, info, say)
+        make = _factory(to, info, say, "--to")
         if make is None:
             raise ConfigError(f"--to {to}: WANDB_MODE is disabled; expected online or offline.")
         sink = make(say)

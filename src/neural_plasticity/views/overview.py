@@ -78,7 +78,7 @@ def overview(run: Run) -> Overview:
         cycles_planned=planned_cycles(now.config) if "cycles" in now.config else None,
         started=summary.started,
         last_event=summary.last_event,
-        run_fraction=1.0 if summary.state == "finished" else summary.run_fraction,
+        run_fraction=summary.run_fraction,
         seconds_left=summary.seconds_left,
         tags=tuple(figures.clean(tag) for tag in said.tags or ()),
         note=said.note or "",

@@ -15,6 +15,7 @@ from neural_plasticity.events import Evaluation
 from neural_plasticity.views import figures
 
 MODELS = ("baseline", "pruned", "control")
+SPEED = ("prefill_ms", "decode_ms_per_token")
 # Without an interval, a speed ratio has to leave 1 by more than this, and by more than the repeats spread.
 SPEED_TOLERANCE = 0.02
 

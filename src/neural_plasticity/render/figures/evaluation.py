@@ -97,7 +97,12 @@ def _table(sheet: Sheet, view: ResultsTable, above: float) -> None:
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     counted = f"on {view.sequences:,} test sequences, {view.tokens:,} tokens"
-    panel(axes, "All figures", f"{counted}; 95 % intervals (speed: spread of the repeats)", grid=False)
+    panel(
+        axes,
+        "All figures",
+        f"{counted}; 95 % intervals (speed: medians, spread of repeats; change: paired repeats)",
+        grid=False,
+    )
     axes.set_axis_off()
     columns = (*view.models, "change")
     name_room, change_room = 1.6, 0.75

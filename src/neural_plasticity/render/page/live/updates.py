@@ -67,7 +67,8 @@ class Place:
         if isinstance(event, Progress):
             return replace(moved, run_fraction=event.run_fraction, seconds_left=event.seconds_left)
         if isinstance(event, RunEnded):
-            return replace(moved, over=event.state, seconds_left=None)
+            fraction = 1.0 if event.state == "finished" else moved.run_fraction
+            return replace(moved, over=event.state, run_fraction=fraction, seconds_left=None)
         return moved
 
     def state(self, now: float) -> str:
