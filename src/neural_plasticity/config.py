@@ -11,6 +11,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from neural_plasticity.errors import ConfigError
+from neural_plasticity.heads import MOST_HEADS
 
 PruneUnit = Literal["head", "kv_group"]
 Precision = Literal["no", "bf16"]
@@ -241,6 +242,13 @@ class RunConfig:
         for flag, what in (("model_name", "a model"), ("dataset", "a text")):
             if not getattr(self, flag).strip():
                 raise ConfigError(f"--{flag} '': expected {what}, got nothing; leave it out for the default.")
+        for flag in ("cycles", "max_cycles"):
+            value = getattr(self, flag)
+            if isinstance(value, int) and value > MOST_HEADS:  # before there is a strategy and a level for each
+                raise ConfigError(
+                    f"--{flag} {value}: expected at most {MOST_HEADS:,}: each cycle removes at least one head, and no "
+                    "model has more of them."
+                )
         for flag in ("learning_rate", "stabilisation_tolerance"):
             value = getattr(self, flag)
             if not 0 < value < 1:

@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "heads": {"errors"},
     "events": {"errors", "heads"},
-    "config": {"errors"},
+    "config": {"errors", "heads"},
     "record": _FOUNDATION,
     "views": _FOUNDATION | {"record"},
     "render": _SHOWING,
