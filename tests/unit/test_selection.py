@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -235,11 +236,45 @@ def test_plan_counts_what_the_cycles_then_prune(situation, levels, unit):
         groups = {(layer, kv_groups[layer, head] if unit == "kv_group" else head) for layer, head in choice.heads}
         pruned.append(len(groups))
         active = active & ~grid_of(choice.heads, active.shape)
-    # Groups of unequal width (heads pruned one by one before) can leave room for one group less than the plan's best.
+    if plan is not None:  # of unequal groups (heads pruned one by one before) the last cycle may find more
+        assert pruned[:-1] == list(plan[:-1])
+        assert pruned[-1] >= plan[-1]
+        assert len(pruned) == len(levels)
     if unit == "head":
         assert plan == (tuple(pruned) if len(pruned) == len(levels) else None)
-    elif plan is None:
-        assert len(pruned) < len(levels)
+
+
+def test_a_plan_holds_whichever_of_unequal_groups_go_first():
+    active, groups = np.ones((1, 5), bool), np.array([[0, 1, 2, 2, 2]])
+    kwargs = {"min_heads_per_layer": 2, "unit": "kv_group", "kv_groups": groups}
+    importance = np.array([[1.0, 1.0, 0.0, 0.0, 0.0]])
+    left = active & ~grid_of(choose_heads_to_prune(importance, active, 0.3, **kwargs).heads, active.shape)
+    with pytest.raises(InputError, match="nothing can be pruned"):  # the large one was first: what is left has to stay
+        choose_heads_to_prune(importance, left, 0.3, **kwargs)
+    with pytest.raises(ConfigError, match=r"^--cycles 2: cycle 2 could find nothing to prune"):
+        check_plan([0.3, 0.3], active, **kwargs)
+    assert check_plan([0.3, 0.3], active, **{**kwargs, "min_heads_per_layer": 1}) == (1, 1)
+
+
+@law
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=6), st.integers(0, 4))
+def test_the_least_that_unequal_groups_allow_is_found(sizes, minimum):
+    """Against every order in which the groups of one layer could go."""
+    groups = np.repeat(np.arange(len(sizes)), sizes)[None]
+    active, least = np.ones(groups.shape, bool), len(sizes)
+    for order in itertools.permutations(sizes):
+        left, gone = sum(sizes), 0
+        for size in order:
+            if left - size >= minimum:
+                left, gone = left - size, gone + 1
+        least = min(least, gone)
+    kwargs = {"min_heads_per_layer": minimum, "unit": "kv_group", "kv_groups": groups}
+    for cycles in range(1, len(sizes) + 2):
+        if cycles <= least:
+            assert check_plan([0.01] * cycles, active, **kwargs) == (1,) * cycles
+        else:
+            with pytest.raises(ConfigError, match=f"cycle {least + 1} " if least else "nothing"):
+                check_plan([0.01] * cycles, active, **kwargs)
 
 
 def test_plan_with_more_cycles_than_heads_allow_is_refused_by_name():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -214,7 +215,10 @@ def check_plan(
     kv_groups: GroupGrid | None = None,
     spared: BoolGrid | None = None,
 ) -> tuple[int, ...]:
-    """How many heads (groups) each cycle will prune; refuses a plan of which a cycle would find nothing to prune.
+    """How many heads (groups) each cycle will prune; refuses a plan of which a cycle could find nothing to prune.
+
+    Where groups differ in size, it is the scores that say how many can go; the plan holds whatever they say, and its
+    last cycle may then prune more than is told here.
 
     Args:
         levels: one per cycle.
@@ -231,7 +235,7 @@ def check_plan(
     groups = _groups(active, unit, kv_groups)
     plan: list[int] = []
     left = len(_groups(_on(active, spared), unit, kv_groups))
-    capacity = _capacity(groups, _on(active, spared), min_heads_per_layer)
+    capacity = _least_capacity(groups, _on(active, spared), min_heads_per_layer)
     for cycle, level in enumerate(levels):
         count = min(prune_count(left, level), capacity)
         if count < 1:
@@ -242,10 +246,12 @@ def check_plan(
                     f"one of its {thing} and keep as many heads (the largest has "
                     f"{int(_on(active, spared).sum(axis=1).max())}); give a lower number."
                 )
+            most = _capacity(groups, _on(active, spared), min_heads_per_layer)
+            would = "would" if sum(plan) == most else "could"
             raise ConfigError(
-                f"--cycles {len(levels)}: cycle {cycle + 1} would find nothing to prune: of {left + sum(plan)} {thing} "
-                f"{left} would be left, and at least {min_heads_per_layer} head(s) per layer stay; give fewer cycles "
-                f"or a lower --pruning_level{' or --min_heads_per_layer' if min_heads_per_layer else ''}."
+                f"--cycles {len(levels)}: cycle {cycle + 1} {would} find nothing to prune: of {left + sum(plan)} "
+                f"{thing} {left} would be left, and at least {min_heads_per_layer} head(s) per layer stay; give fewer "
+                f"cycles or a lower --pruning_level{' or --min_heads_per_layer' if min_heads_per_layer else ''}."
             )
         plan.append(count)
         left, capacity = left - count, capacity - count
@@ -349,6 +355,31 @@ def _capacity(groups: Sequence[Group], on: BoolGrid, min_heads_per_layer: int) -
     """The largest number of groups that protections allow to go, smallest groups first."""
     taken, _ = _take(sorted(groups, key=len), len(groups), on, min_heads_per_layer)
     return len(taken)
+
+
+def _least_capacity(groups: Sequence[Group], on: BoolGrid, min_heads_per_layer: int) -> int:
+    """The number of groups that can go in whatever order they do: after fewer, there is one that may still go."""
+    sizes: dict[int, list[int]] = {}
+    for group in groups:
+        sizes.setdefault(group[0].layer, []).append(len(group))
+    return sum(_fewest(each, int(on[layer].sum()) - min_heads_per_layer) for layer, each in sizes.items())
+
+
+def _fewest(sizes: Sequence[int], room: int) -> int:
+    """The least number of groups after which no other fits: ``room`` heads may go."""
+    if room < 1:
+        return 0
+    sizes = sorted(sizes)
+    below = [0, *itertools.accumulate(sizes)]
+    fewest = float(len(sizes)) if below[-1] <= room else math.inf
+    larger = np.full(room + 1, math.inf)  # the fewest of the larger groups that have so many heads together
+    larger[0] = 0
+    for place in reversed(range(len(sizes))):
+        left = room - below[place]  # where this one is the smallest that stays, and does not fit any more
+        if left >= 0:
+            fewest = min(fewest, place + larger[max(0, left - sizes[place] + 1) : left + 1].min())
+        larger[sizes[place] :] = np.minimum(larger[sizes[place] :], larger[: -sizes[place]] + 1)
+    return int(fewest)
 
 
 def _check_scores(importance_lh: FloatGrid, active: BoolGrid, label: str) -> None:
