@@ -18,6 +18,8 @@ from rich.console import Console
 from neural_plasticity.cli import main
 from neural_plasticity.config import RunConfig
 from neural_plasticity.errors import ConfigError, RecordError
+from neural_plasticity.experiment import open_experiment
+from neural_plasticity.experiment.run import started
 from neural_plasticity.record import open_run
 from neural_plasticity.record.fork import fork_record
 from neural_plasticity.session import start_run
@@ -141,6 +143,19 @@ def test_a_beginning_is_the_same_whatever_comes_after_it(base: RunConfig, tmp_pa
     theirs = Plan(tmp_path / "theirs", product("gradient", "0.25", "0"), base.checked())
     fork_record(plan.beginning_dir(name), theirs.cell_dir(theirs.cells[0]), kept)
     assert theirs.standing(theirs.cells[0]).state == "unfinished"
+
+
+def test_a_beginning_is_shared_only_with_those_that_judge_the_same_text(base: RunConfig, tmp_path: Path) -> None:
+    """Growth tries returns on validation text of its own, so that ``--cycles auto`` judges on other sequences."""
+    auto = replace(base, control=False, cycles="auto", max_perplexity_increase=0.5)
+    plans = [
+        Plan(tmp_path, product("random", "0.25", "0"), replace(auto, growth=growth).checked())
+        for growth in (False, True)
+    ]
+    names = [plan.beginning(plan.cells[0]) for plan in plans]
+    judged = [started(open_experiment(plan.config(plan.cells[0]))).data["sequences"]["judged"] for plan in plans]
+    assert judged[0] != judged[1]  # with one beginning for both, the second would be refused: not the same text
+    assert names[0] != names[1]
 
 
 @pytest.mark.parametrize("stages", [0, 1])

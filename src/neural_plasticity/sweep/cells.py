@@ -30,7 +30,7 @@ AFTER_THE_BASELINE = (
     "prune_unit",
     "min_heads_per_layer",
     "fine_tuning_steps",
-    "growth",
+    "growth",  # but for which text is judged with --cycles auto, which is on record from the start
     "growth_budget",
     "growth_steps",
     "growth_ramp_steps",
@@ -140,6 +140,7 @@ def beginning_key(config: RunConfig) -> str:
     """What a run's warm-up and baseline depend on, as a short name: runs with the same key begin alike."""
     told = {name: value for name, value in as_json(config).items() if name not in (*AFTER_THE_BASELINE, *VIEWS)}
     told |= {"control": config.control or config.auto, "auto": config.auto}
+    told |= {"growth": True} if config.auto and config.growth else {}  # what is judged is not what returns are tried on
     digest = hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=4).hexdigest()
     return f"seed{config.seed}-{digest}"
 
