@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,41 @@ CASES: dict[str, tuple[Callable[[D], object], list[str]]] = {
     "a cycle that is text": (lambda d: prune(d, cycle="1"), ["info['cycle']"]),
     "a strategy that is none": (lambda d: prune(d, strategy=3), ["info['strategy']"]),
     "a level that is text": (lambda d: prune(d, pruning_level="a"), ["info['pruning_level']"]),
+    "a level beyond all heads": (lambda d: prune(d, pruning_level=7), ["info['pruning_level']", "0 to 1", "int 7"]),
+    "a level below none": (lambda d: prune(d, pruning_level=-3), ["info['pruning_level']", "int -3"]),
+    "a level that is NaN": (lambda d: prune(d, pruning_level=math.nan), ["info['pruning_level']", "nan"]),
+    "a head pruned twice at once": (
+        lambda d: d.record_pruning_event({"pruned_heads": [(0, 1), "0.1"]}, 1), ["info['pruned_heads']", "L0H1 twice"]
+    ),
+    "a head grown twice at once": (
+        lambda d: d.record_growth_event({"grown_heads": [(0, 1), [0, 1]]}, 1), ["info['grown_heads']", "L0H1 twice"]
+    ),
+    "a head both back and new": (
+        lambda d: d.record_growth_event({"grown_heads": ["0.1"], "added_heads": ["0.1"]}, 1),
+        ["info['added_heads']", "L0H1 came at step 1"],
+    ),
+    "a sparsity beyond all heads": (
+        lambda d: d.record_step({"loss": 1.0, "sparsity": 5}), ["metrics['sparsity']", "from 0 to 1", "int 5"]
+    ),
+    "a sparsity below none": (lambda d: d.log_metrics({"sparsity": -0.1}), ["metrics['sparsity']"]),
+    "a perplexity below 0": (lambda d: d.log_metrics({"perplexity": -1.0}), ["metrics['perplexity']", "0 or more"]),
+    "an evaluated perplexity below 0": (
+        lambda d: d.record_evaluation({"baseline": {"perplexity": 9.0}, "pruned": {"perplexity": -5}}, 1),
+        ["results['pruned']['perplexity']", "int -5"],
+    ),
+    "an evaluated sparsity beyond all heads": (
+        lambda d: d.record_evaluation({"sparsity": 5.0}, 1), ["results['baseline']['sparsity']"]
+    ),
+    "a compared perplexity below 0": (lambda d: d.log_perplexity_comparison(-1, 2.0), ["baseline_perplexity", "-1"]),
+    "one of several perplexities below 0": (
+        lambda d: d.log_perplexity_comparison([1.0, 2.0], [1.0, -1.0]), ["pruned_perplexity[1]"]
+    ),
+    "an inference dashboard's perplexity below 0": (
+        lambda d: d.log_inference_dashboard({"baseline": 1.0, "pruned": -2.0}, []), ["pruned_perplexity"]
+    ),
+    "a text's perplexity below 0": (
+        lambda d: d.log_inference_comparison("p", "b", "q", metrics={"perplexity": -1}), ["metrics['perplexity']"]
+    ),
     "scores of another shape": (lambda d: prune(d, score=np.zeros((6, 4))), ["info['score']"]),
     "reasons for no head": (lambda d: prune(d, reasons={"x": "y"}), ["info['reasons']['x']"]),
     "details that contain themselves": (lambda d: prune(d, x=LOOP), ["info:"]),
@@ -164,6 +200,52 @@ def test_a_call_is_on_record_as_a_whole_or_not_at_all(dashboard: D) -> None:
         dashboard.record_step({"phase": "new phase", "loss": "x"}, 60)
     assert dashboard.run.last_seq == before
     assert "new phase" not in dashboard.phases
+
+
+def test_a_head_goes_once_and_comes_back_once(tmp_path: Path) -> None:
+    with D(output_dir=tmp_path / "run", mode="disabled") as dashboard:
+        prune = lambda head, step: dashboard.record_pruning_event({"pruned_heads": [head]}, step)  # noqa: E731
+        grow = lambda head, step: dashboard.record_growth_event({"grown_heads": [head]}, step)  # noqa: E731
+        grow("2.0", 1)  # a script that went on with a model pruned before, of which nothing was told
+        prune("0.1", 10)
+        before = dashboard.run.last_seq
+        with pytest.raises(InputError, match=r"info\['pruned_heads'\]: .* active, but L0H1 was pruned at step 10"):
+            dashboard.record_pruning_event({"pruned_heads": ["0.0", "0.1"]}, 20)
+        with pytest.raises(InputError, match=r"info\['grown_heads'\]: .* not active, but L2H0 came at step 1 "):
+            grow("2.0", 20)
+        assert dashboard.run.last_seq == before
+        prune("0.0", 20)  # nothing of a refused call counts
+        grow("0.1", 30)
+        prune("0.1", 40)
+        dashboard.record_growth_event({"added_heads": ["0.1", "0.9"]}, 50)  # another one in its place
+        with pytest.raises(InputError, match=r"info\['added_heads'\]: .* L0H9 came at step 50"):
+            dashboard.record_growth_event({"added_heads": ["0.9"]}, 60)
+        prune("0.0", 15)  # steps went back to before it was pruned: an earlier model, it seems
+        grow("0.5", 16)
+
+
+def test_what_never_went_cannot_come_back_where_the_script_said_that_all_heads_were_on(tmp_path: Path) -> None:
+    with D(output_dir=tmp_path / "run", mode="disabled") as dashboard:
+        dashboard.record_step({"loss": 2.5, "sparsity": 0.0, "phase": "warmup"}, 10)
+        dashboard.record_pruning_event({"pruned_heads": ["0.1"]}, 100)
+        with pytest.raises(
+            InputError, match=r"info\['grown_heads'\]: expected heads that were pruned, but L1H1 was not"
+        ):
+            dashboard.record_growth_event({"grown_heads": ["0.1", "1.1"]}, 110)
+        dashboard.record_growth_event({"grown_heads": ["0.1"], "added_heads": ["1.1"]}, 120)
+        dashboard.record_pruning_event({"pruned_heads": ["0.2"]}, 130)
+        dashboard.set_phase("growth", 0)  # steps counted anew in each phase
+        dashboard.record_growth_event({"grown_heads": ["0.2"]}, 5)
+
+
+def test_figures_that_can_be_are_taken(tmp_path: Path) -> None:
+    with D(output_dir=tmp_path / "run", mode="disabled") as dashboard:
+        for value in (0, 1, 0.5, math.nan, np.float32(1) + np.float32(1e-7), -1e-9):
+            dashboard.record_step({"sparsity": value, "loss": -3.0, "my_sparsity": 20.0})
+        for value in (0.0, 1e9, math.inf, math.nan):
+            dashboard.log_perplexity_comparison(value, value)
+        for level in (0, 0.2, 1.0):
+            dashboard.record_pruning_event({"pruned_heads": [], "pruning_level": level}, None)
 
 
 BAD_BEGINNINGS: dict[str, tuple[dict[str, Any], list[str]]] = {

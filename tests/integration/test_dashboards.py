@@ -71,6 +71,10 @@ PHASE = st.sampled_from(
 NAME = st.sampled_from(["loss", "perplexity", "sparsity", "val/acc", "名", "</script>", ""])
 BOX: list[Callable[[float], Any]] = [float, np.float64, np.array, Tensor, lambda value: np.array([value])]
 NUMBER = st.tuples(st.floats(), st.sampled_from(BOX))
+POSSIBLE: dict[str, Callable[[float], float]] = {
+    "perplexity": abs,
+    "sparsity": lambda value: abs(value) if math.isnan(value) else min(1.0, abs(value)),
+}  # what a figure of that name can be
 ARRAY_BOX: list[Callable[[Any], Any]] = [np.array, Tensor, lambda rows: rows.tolist()]
 GRID = st.tuples(
     st.lists(st.floats(), min_size=SHAPE[0] * SHAPE[1], max_size=SHAPE[0] * SHAPE[1]), st.sampled_from(ARRAY_BOX)
@@ -127,6 +131,7 @@ def play(call: Any, dashboard: MultiPhaseDashboard, told: Told) -> None:
 
 
 def _step(dashboard: MultiPhaseDashboard, told: Told, step: Any, numbers: Any, phase: Any, stable: bool) -> None:
+    numbers = {name: (POSSIBLE.get(name, float)(value), box) for name, (value, box) in numbers.items()}
     metrics: dict[str, Any] = {name: box(value) for name, (value, box) in numbers.items()}
     metrics |= {} if phase is None else {"phase": phase}
     metrics |= {"stabilized": True} if stable else {}
@@ -140,6 +145,8 @@ def _step(dashboard: MultiPhaseDashboard, told: Told, step: Any, numbers: Any, p
 
 
 def _prune(dashboard: MultiPhaseDashboard, told: Told, step: Any, heads: Any, cycle: Any, more: Any) -> None:
+    gone = {head for _, earlier in told.pruned for head in earlier}
+    heads = [(head, spell) for head, spell in dict(heads).items() if head not in gone]  # a head goes once
     info = {"pruned_heads": [spell(head) for head, spell in heads], **more}
     dashboard.record_pruning_event(info if cycle is None else {**info, "cycle": cycle}, step)
     told.pruned.append((told.at(step), [head for head, _ in heads]))
@@ -227,8 +234,8 @@ def test_the_names_of_phases_are_known_however_they_are_capitalised(phase: str) 
 def test_the_cycle_follows_from_phases_and_prunings(dashboard: MultiPhaseDashboard) -> None:
     for phase in ("warmup", "analysis", "pruning"):
         dashboard.set_phase(phase)
-    for _ in range(2):  # one cycle prunes in two steps
-        dashboard.record_pruning_event({"pruned_heads": ["0.1"]}, None)
+    for head in ("0.0", "0.1"):  # one cycle prunes in two steps
+        dashboard.record_pruning_event({"pruned_heads": [head]}, None)
     for phase in ("fine-tuning", "analysis", "pruning"):
         dashboard.set_phase(phase)
     dashboard.record_pruning_event({"pruned_heads": ["0.2"]}, None)

@@ -47,9 +47,11 @@ def metrics(draft: Draft, given: Any, name: str = "metrics", arrays: Mapping[str
     scores = {HEATMAPS[key]: told.pop(key) for key in (arrays or {}) if key in told}
     if scores:
         head_scores(draft, {key: (value, f"{name}[{key!r}]") for key, value in scores.items()})
-    numbers = {key: values.number(value, f"{name}[{key!r}]") for key, value in told.items()}
+    numbers = {key: values.figure(value, f"{name}[{key!r}]", key) for key, value in told.items()}
     if numbers or not given:
         draft.add(StepMetrics, metrics=numbers)
+    if numbers.get("sparsity") == 0:
+        draft.whole()
     if "loss" in numbers:
         draft.move(losses={"loss": numbers["loss"]})
     if stable:
@@ -102,9 +104,10 @@ def pruning(draft: Draft, info: Any, name: str = "info") -> None:
         raise InputError(f"{name}: expected a list of heads under 'pruned_heads', got {', '.join(told) or 'nothing'}.")
     gone = heads(told.pop("pruned_heads"), f"{name}['pruned_heads']")
     draft.move(grid=draft.position.grid.holding(gone, f"{name}['pruned_heads']"))
+    draft.switch(gone, False, f"{name}['pruned_heads']")
     draft.pruning_cycle(told.pop("cycle", None), f"{name}['cycle']")
     known = _known(draft, told, name)
-    level = _optional(told, "pruning_level", name, values.number)
+    level = _optional(told, "pruning_level", name, values.fraction)
     seed = _optional(told, "seed", name, values.whole)
     threshold = _optional(told, "threshold", name, values.number)
     rank = _optional(told, "rank", name, lambda value, argument: _grid(draft, value, argument, np.int64))
@@ -129,9 +132,11 @@ def growth(draft: Draft, info: Any, name: str = "info") -> None:
     if grown is not None:
         back = heads(grown, f"{name}['grown_heads']")
         draft.move(grid=draft.position.grid.holding(back, f"{name}['grown_heads']"))
+        draft.switch(back, True, f"{name}['grown_heads']")
         draft.add(HeadsGrown, heads=back, origin="regrown", details=details, **known)
     if added is not None:
         new = heads(added, f"{name}['added_heads']")
+        draft.switch(new, True, f"{name}['added_heads']", new=True)
         draft.move(grid=draft.position.grid.with_added(new))
         draft.add(HeadsGrown, heads=new, origin="added", details=details, **known)
 
@@ -188,7 +193,7 @@ def text_comparison(draft: Draft, prompt: Any, baseline: Any, pruned: Any, measu
     each = told if told and all(isinstance(one, Mapping) for one in told.values()) else {"pruned": told}
     for model, text in (("baseline", baseline), ("pruned", pruned)):
         numbers = {
-            key: values.number(value, f"metrics[{key!r}]")
+            key: values.figure(value, f"metrics[{key!r}]", key)
             for key, value in values.mapping(each.get(model, {}), "metrics").items()
         }
         text_sample(draft, prompt, text, model, f"{model}_text", metrics=numbers)
@@ -208,9 +213,9 @@ def perplexities(draft: Draft, baseline: Any, pruned: Any, texts: Any = None) ->
 
 def _perplexity(given: Any, name: str) -> tuple[dict[str, float], tuple[float, ...]]:
     if isinstance(given, Sequence) and not isinstance(given, str) and given:
-        each = tuple(values.number(one, f"{name}[{place}]") for place, one in enumerate(given))
+        each = tuple(values.figure(one, f"{name}[{place}]", "perplexity") for place, one in enumerate(given))
     else:
-        each = (values.number(given, name),)
+        each = (values.figure(given, name, "perplexity"),)
     if len(each) == 1:
         return {"perplexity": each[0]}, each
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -230,18 +235,19 @@ def evaluation(draft: Draft, given: Any) -> None:
     by_model = told if any(nested) else {"pruned" if draft.position.any_pruned else "baseline": told}
     results = {
         model: {
-            key: _figure(value, f"results[{model!r}][{key!r}]") for key, value in values.mapping(one, model).items()
+            key: _figure(value, f"results[{model!r}][{key!r}]", key)
+            for key, value in values.mapping(one, model).items()
         }
         for model, one in by_model.items()
     }
     draft.add(Evaluation, results=results, **counts)
 
 
-def _figure(value: Any, name: str) -> Any:
+def _figure(value: Any, name: str, kind: str) -> Any:
     """A figure as a number where it is one; text and anything else as it came."""
     if value is None or isinstance(value, str | list | tuple | Mapping):
         return values.plain(value, name)
-    return values.number(value, name)
+    return values.figure(value, name, kind)
 
 
 def attention_comparison(draft: Draft, baseline: Any, pruned: Any, text: Any, layer: Any, head: Any) -> None:

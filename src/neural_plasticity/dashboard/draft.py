@@ -6,9 +6,9 @@ in one commit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from neural_plasticity.dashboard import values
 from neural_plasticity.errors import HeadError, InputError
@@ -68,6 +68,13 @@ def _larger(one: Shape, other: Shape) -> Shape:
     return max(one[0], other[0]), max(one[1], other[1])
 
 
+class Told(NamedTuple):
+    """What the script last said of a head, and at which step."""
+
+    on: bool
+    step: int
+
+
 @dataclass(frozen=True)
 class Position:
     """The last step that was told, the phase and cycle it was in, and what the next call's place depends on."""
@@ -83,6 +90,8 @@ class Position:
     any_pruned: bool = False
     losses: dict[str, float] = field(default_factory=dict)  # the last loss, while the phase lasts
     grid: Grid = field(default_factory=Grid)
+    known: Mapping[HeadId, Told] = field(default_factory=dict)
+    began_whole: bool = False  # the script said so: a sparsity of 0 before it told of any head that went
 
     def next_step(self, step: Any) -> int:
         """``step`` as a number; None is the step after the last one.
@@ -96,12 +105,17 @@ class Position:
             raise InputError("step: expected a number, since there is none after the last one.")
         return self.step + 1
 
+    def at(self, step: int) -> Position:
+        """Here at ``step``. A script that goes back may have put an earlier model back: what it told since is open."""
+        known = {head: told for head, told in self.known.items() if told.step <= step}
+        return replace(self, step=step, known=known, began_whole=self.began_whole and len(known) == len(self.known))
+
 
 class Draft:
     """The events of one call. ``position`` moves as they are added, and counts once they are on record."""
 
     def __init__(self, position: Position, step: Any, now: float) -> None:
-        self.position = replace(position, step=position.next_step(step))
+        self.position = position.at(position.next_step(step))
         self.now = now
         self.events: list[Event] = []
 
@@ -136,6 +150,43 @@ class Draft:
             self.move(phase=entered, phase_first=here.step, phase_since=self.now, moved=True, losses={})
             self.move(phase_cycle=self.position.cycle)
         self.add(PhaseStarted)
+
+    def whole(self) -> None:
+        """The script says that no head is off; that counts unless it has told of some that are."""
+        if all(told.on for told in self.position.known.values()):
+            self.move(began_whole=True)
+
+    def switch(self, named: Iterable[HeadId], on: bool, name: str, new: bool = False) -> None:
+        """Heads go off or on; ``new``: others than there were.
+
+        Of a head that was not told of, nothing is known: a script may have gone on with a model that was pruned before.
+
+        Raises:
+            HeadError: one of them is named twice, or is so already by what was told.
+        """
+        here = self.position
+        known = dict(here.known)
+        seen: set[HeadId] = set()
+        for head in named:
+            if head in seen:
+                raise HeadError(f"{name}: expected each head once, got {head} twice.")
+            seen.add(head)
+            told = known.get(head)
+            if told is not None and told.on == on:
+                before = (
+                    "came at step {} and has not been pruned" if on else "was pruned at step {} and has not come back"
+                )
+                raise HeadError(
+                    f"{name}: expected heads that are {'not ' if on else ''}active, but {head} "
+                    f"{before.format(f'{told.step:,}')} since."
+                )
+            if told is None and on and not new and here.began_whole:
+                raise HeadError(
+                    f"{name}: expected heads that were pruned, but {head} was not, since sparsity was 0; new heads go "
+                    "under 'added_heads'."
+                )
+            known[head] = Told(on, here.step)
+        self.move(known=known)
 
     def pruning_cycle(self, given: Any, name: str) -> None:
         """The cycle that a pruning belongs to: as given, else the next one when another phase lay between."""

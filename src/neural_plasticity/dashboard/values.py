@@ -6,6 +6,7 @@ NumPy and torch scalars and arrays are read through ``detach``, ``cpu``, ``numpy
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping, Sequence
 from operator import index
@@ -52,6 +53,39 @@ def number(value: Any, name: str) -> float:
     except (TypeError, ValueError, RuntimeError, OverflowError):  # more than one element; more than a float holds
         pass
     raise InputError(f"{name}: expected a number, got {shown(value)}.")
+
+
+# What is known of a figure by its name: (least, most, in words). Rounding may lie a hair outside.
+_BOUNDS: Mapping[str, tuple[float, float, str]] = {
+    "perplexity": (0.0, math.inf, "a perplexity, 0 or more"),
+    "sparsity": (0.0, 1.0, "a fraction of the heads, from 0 to 1"),
+}
+_ROUNDING = 1e-6
+
+
+def figure(value: Any, name: str, kind: str) -> float:
+    """A number that is possible for what ``kind`` names; NaN is: a loss that diverged.
+
+    Raises:
+        InputError: no number, or one that cannot be.
+    """
+    found = number(value, name)
+    least, most, words = _BOUNDS.get(kind, (-math.inf, math.inf, ""))
+    if found < least - _ROUNDING or found > most + _ROUNDING:
+        raise InputError(f"{name}: expected {words}, got {shown(value)}.")
+    return found
+
+
+def fraction(value: Any, name: str) -> float:
+    """A number from 0 to 1.
+
+    Raises:
+        InputError: it is anything else.
+    """
+    found = number(value, name)
+    if not 0 <= found <= 1:
+        raise InputError(f"{name}: expected a fraction from 0 to 1, got {shown(value)}.")
+    return found
 
 
 def whole(value: Any, name: str) -> int:
