@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from neural_plasticity.sweep.worker import perform
 from tests.small_runs import comparable, save_model, save_text, small_config
 from tests.sweep_helpers import Here
 
+PICTURES = Path(__file__).parents[1] / "ui" / "pictures"
 BROKEN = "tests.sweep_helpers:breaks"
 
 
@@ -78,8 +80,8 @@ def test_a_shared_beginning_changes_nothing_and_what_is_done_stays_done(
     assert backend.started[0].startswith("seed0-")
     assert backend.started[1:] == [gradient, random, random, broken]
     assert "signal 9; it is tried again" in said
-    assert "failed: tests.sweep_helpers:breaks 0.25 seed 0:" in said
-    assert "IndexError" in said
+    assert "tests.sweep_helpers:breaks 0.25 seed 0: failed: " in said
+    assert said.count("IndexError") == 1  # one cell failed, and why has been said
     assert "2 of 3 cells finished, 1 failed" in said
 
     # A cell by way of a shared beginning is the same run as the cell alone, bit for bit.
@@ -107,8 +109,10 @@ def test_a_shared_beginning_changes_nothing_and_what_is_done_stays_done(
 
     # The same command again has nothing to do; a failed cell is tried when asked; a new seed joins.
     again = Here()
-    assert sweep(options, again, monkeypatch)[0] == 2
+    code, said = sweep(options, again, monkeypatch)
+    assert code == 2
     assert again.started == []
+    assert "\nfailed: tests.sweep_helpers:breaks 0.25 seed 0: " in said  # nobody has said it this time
     retried = Here()
     sweep(SweepOptions(cells, base, options.directory, Ways(retry_failed=True)), retried, monkeypatch)
     assert retried.started == [broken]
@@ -118,6 +122,26 @@ def test_a_shared_beginning_changes_nothing_and_what_is_done_stays_done(
     assert [re.sub("-[0-9a-f]{8}$", "", name) for name in more.started] == ["seed1", "gradient-0.25-seed1"]
     assert "95 % t-intervals over seeds" in said
     assert (options.directory / "compare.html").stat().st_size > 10_000
+
+    # The tables are of everything here, whatever this command asked for; what is no cell of this sweep is left out.
+    assert "2 of 2 cells finished; with 2 more from before in the tables" in said
+    assert "no intervals" not in said
+    cells_dir = options.directory / "cells"
+    shutil.copytree(cells_dir / gradient, cells_dir / "gradient-0.25-seed7")
+    code, said = sweep(SweepOptions(product("random", "0.25", "0"), base, options.directory), Here(), monkeypatch)
+    assert code == 0
+    assert "1 of 1 cell finished; with 3 more from before" in said
+    with (options.directory / "sweep.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["strategy"], row["seed"], row["state"]) for row in rows] == [
+        ("random", "0", "finished"), ("gradient", "0", "finished"), ("gradient", "1", "finished"),
+        (BROKEN, "0", "failed"),
+    ]  # fmt: skip
+    assert "IndexError" in rows[-1]["reason"]
+    with (options.directory / "summary.csv").open(newline="") as file:
+        assert [(row["strategy"], row["seeds"]) for row in csv.DictReader(file)] == [
+            ("random", "1"), ("gradient", "2"), (BROKEN, "0")
+        ]  # fmt: skip
 
 
 def test_a_beginning_is_the_same_whatever_comes_after_it(base: RunConfig, tmp_path: Path) -> None:
@@ -221,6 +245,14 @@ BAD = {
         ["run", "--compare_strategies", "--pruning_level", "0.1,0.1"],
         "--pruning_level 0.1,0.1: 0.1 is given twice",
     ),
+    "a model that is nowhere": (["sweep", "--model_name", "/no/such"], "--model_name /no/such: no such directory, and"),
+    "a directory without a model": (
+        ["run", "--compare_strategies", "--model_name", "/proc"],
+        "/proc: the directory has no",
+    ),
+    "no text": (["sweep", "--dataset", str(PICTURES)], "found 0 text files"),
+    "a configuration of no data set": (["sweep", "--dataset_config", "x"], "--dataset_config x: only a hub data set"),
+    "no evaluation": (["sweep", "--eval", "no_such_module:f"], "--eval no_such_module:f: no module"),
     "both ways": (["run", "--compare_strategies", "random", "--pruning_strategy", "random"], "names the strategies"),
 }
 

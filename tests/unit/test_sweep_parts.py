@@ -14,10 +14,18 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from neural_plasticity import events as ev
-from neural_plasticity.config import VIEWS, RunConfig
+from neural_plasticity.config import VIEWS, RunConfig, as_json
 from neural_plasticity.record import open_run
 from neural_plasticity.sweep.board import Board, Overall, Running, seconds_left, summary_table
-from neural_plasticity.sweep.cells import AFTER_THE_BASELINE, AXES, Cell, beginning_key, product
+from neural_plasticity.sweep.cells import (
+    AFTER_THE_BASELINE,
+    AXES,
+    Cell,
+    beginning_key,
+    in_order,
+    product,
+    recorded_cell,
+)
 from neural_plasticity.sweep.table import columns, outcome, ratio_interval, summary, t_interval
 from tests.sample_run import SampleRun, write_events
 
@@ -26,6 +34,20 @@ def test_cells_are_the_product_in_the_order_given() -> None:
     cells = product("random, entropy", "0.1,.2", "3,0")
     assert [cell.name for cell in cells[:3]] == ["random-0.1-seed3", "random-0.1-seed0", "random-0.2-seed3"]
     assert len(cells) == len(set(cells)) == 8
+
+
+def test_cells_from_before_come_after_those_asked_for_and_the_record_says_which_they_are() -> None:
+    asked, others = product("random,entropy", "0.2", "1"), product("gradient,random", "0.1", "0,1")
+    assert [cell.label for cell in in_order(asked, others)] == [
+        "random 0.2 seed 1", "random 0.1 seed 1", "random 0.1 seed 0", "entropy 0.2 seed 1", "gradient 0.1 seed 1",
+        "gradient 0.1 seed 0",
+    ]  # fmt: skip
+    assert in_order(asked, ()) == asked
+    for cell in (*asked, *others):
+        assert recorded_cell(as_json(cell.config(RunConfig(), Path("x")))) == cell
+    for wrong in ({}, {"pruning_level": "0.1,0.2"}, {"pruning_level": None}, {"seed": -1}, {"seed": [1]}):
+        options = {**as_json(RunConfig()), **wrong} if wrong else {}
+        assert recorded_cell(options) is None
 
 
 @given(

@@ -7,8 +7,8 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,6 +68,27 @@ class Cell:
             use_dashboard=False,
             no_visualize=True,
         )
+
+
+def recorded_cell(options: Mapping[str, Any]) -> Cell | None:
+    """The cell that a run with these recorded options is; None when they are no cell's."""
+    try:
+        strategy, level, seed = (options[name] for name in AXES)
+        return Cell(str(strategy), _level(str(level)), _seed(str(seed)))
+    except (LookupError, ValueError):
+        return None
+
+
+def in_order(asked: Sequence[Cell], others: Sequence[Cell]) -> tuple[Cell, ...]:
+    """All of them by strategy, level and seed, each in the order in which it was asked for, and then the rest."""
+    together = (*asked, *sorted(others))
+    ranks = [
+        {value: rank for rank, value in enumerate(dict.fromkeys(getattr(cell, axis) for cell in together))}
+        for axis in ("strategy", "level", "seed")
+    ]
+    return tuple(
+        sorted(together, key=lambda cell: [rank[value] for rank, value in zip(ranks, astuple(cell), strict=True)])
+    )
 
 
 FLAGS = ("--strategies", "--levels", "--seeds")

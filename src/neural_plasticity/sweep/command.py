@@ -16,8 +16,9 @@ from neural_plasticity.sweep.backends import Backend, LocalBackend, default_jobs
 from neural_plasticity.sweep.board import Board, summary_table
 from neural_plasticity.sweep.cells import seeds_of
 from neural_plasticity.sweep.options import SweepOptions, Ways
-from neural_plasticity.sweep.plan import CELLS, LOGS, Plan, checked_plan, claim
+from neural_plasticity.sweep.plan import CELLS, LOGS, Plan, checked_plan, claim, left_to_do
 from neural_plasticity.sweep.runner import Runner, failures
+from neural_plasticity.sweep.sources import check_sources
 from neural_plasticity.sweep.table import Row, summary, write_csv
 from neural_plasticity.views import figures
 
@@ -39,6 +40,10 @@ def run_sweep(options: SweepOptions, board: Board | None = None) -> int:
         raise ConfigError(f"--ray_address {ways.ray_address}: expected together with --backend ray.")
     plan = Plan(directory, options.cells, options.base, ways.shared_dir, ways.keep_checkpoints)
     plan = checked_plan(plan, options.flag)
+    if ways.backend == "local" and left_to_do(
+        plan, ways.retry_failed
+    ):  # machines of a cluster have hub caches of their own
+        check_sources(plan.base)
     lock = claim(plan)
     with ExitStack() as stack:
         stack.callback(lock.release)
@@ -73,7 +78,7 @@ def _opening(runner: Runner, options: SweepOptions) -> None:
     )
     runner.board.say(f"{figures.plural(len(cells), 'cell')}: {shape}, in {options.directory}")
     runner.board.say(f"{runner.backend.place}; results do not depend on how many run at a time")
-    if seeds < 2:
+    if len(seeds_of((*cells, *runner.plan.others()))) < 2:
         runner.board.say("one seed: how results vary over seeds cannot be told, so there will be no intervals")
 
 
@@ -108,8 +113,10 @@ def _closing(runner: Runner, interrupted: bool) -> int:
         print_()
     for line in failures(result):
         print_(Text(f"failed: {line}", style="red"), soft_wrap=True)
-    said = f"{len(result.finished)} of {figures.plural(len(rows), 'cell')} finished"
+    asked = len(runner.plan.cells)
+    said = f"{len(result.finished)} of {figures.plural(asked, 'cell')} finished"
     said += f", {len(result.failed)} failed" if result.failed else ""
+    said += f"; with {len(rows) - asked} more from before in the tables" if len(rows) > asked else ""
     print_(Text(said, style="bold"), soft_wrap=True)
     if result.failed and not interrupted:
         print_(
@@ -137,7 +144,9 @@ def _written(runner: Runner, rows: list[Row], means: list[Row]) -> dict[str, Pat
         "means": write_csv(directory / SUMMARY, means),
         "runs": directory / CELLS,
     }
-    finished = [runner.plan.cell_dir(cell) for cell in runner.plan.cells if cell in runner.result.finished]
+    finished = [directory / one["directory"] for one in rows if one["state"] == "finished"]
     if FEWEST <= len(finished) <= MOST:
         written["compared"], _ = write_comparison(finished, directory / PAGE_NAME)
+    else:
+        (directory / PAGE_NAME).unlink(missing_ok=True)  # of fewer cells, from before: it would pass for all of them
     return written

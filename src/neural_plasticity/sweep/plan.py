@@ -16,7 +16,7 @@ from neural_plasticity.policies.strategies import FLAG as STRATEGY_FLAG
 from neural_plasticity.policies.strategies import resolve_strategy
 from neural_plasticity.record.lock import DirectoryLock
 from neural_plasticity.record.schema import FILE_NAME
-from neural_plasticity.sweep.cells import FLAGS, Cell, beginning_key, checked_base, common_options
+from neural_plasticity.sweep.cells import FLAGS, Cell, beginning_key, checked_base, common_options, recorded_cell
 from neural_plasticity.sweep.standing import Standing, other_option, standing, without_axes
 from neural_plasticity.sweep.tasks import Task
 
@@ -71,6 +71,17 @@ class Plan:
             if difference:
                 raise ConfigError(f"{self.cell_dir(cell)}: holds a run with other options ({difference}).")
         return now
+
+    def others(self) -> tuple[Cell, ...]:
+        """Cells that the directory holds beside those asked for, of this sweep by the options on record."""
+        asked, common = {cell.name for cell in self.cells}, common_options(self.base)
+        found = []
+        for directory in (self.directory / CELLS).iterdir():
+            options = None if directory.name in asked else standing(directory).config
+            cell = recorded_cell(options or {})
+            if options and cell and cell.name == directory.name and not other_option(without_axes(options), common):
+                found.append(cell)
+        return tuple(sorted(found))
 
     def task(self, cell: Cell) -> Task:
         """What a worker does for ``cell``."""
@@ -134,6 +145,12 @@ def checked_plan(plan: Plan, flag: str = FLAGS[0]) -> Plan:
 
         check_names(names)
     return plan
+
+
+def left_to_do(plan: Plan, retry_failed: bool) -> bool:
+    """Whether any cell is to be run, by what is on disk."""
+    done = ("finished",) if retry_failed else ("finished", "failed")
+    return any(standing(plan.cell_dir(cell)).state not in done for cell in plan.cells)
 
 
 def claim(plan: Plan) -> DirectoryLock:

@@ -11,7 +11,7 @@ from pathlib import Path
 from neural_plasticity.keeping import Interrupts
 from neural_plasticity.sweep.backends import Backend, Outcome
 from neural_plasticity.sweep.board import Board, Overall, Running, outcome_line, seconds_left
-from neural_plasticity.sweep.cells import Cell
+from neural_plasticity.sweep.cells import Cell, in_order
 from neural_plasticity.sweep.plan import Plan
 from neural_plasticity.sweep.standing import last_words, standing
 from neural_plasticity.sweep.table import Row, row
@@ -29,6 +29,7 @@ class Result:
 
     finished: list[Cell] = field(default_factory=list)
     failed: dict[Cell, str] = field(default_factory=dict)
+    said: set[Cell] = field(default_factory=set)  # of those: why has been said while the sweep ran
     interrupted: bool = False
 
 
@@ -155,11 +156,13 @@ class Runner:
         self.board.say(f"{self._label(task)}: failed: {reason}", "red")
         if task.kind == "cell":
             self.result.failed[self._cells[task.name]] = reason
+            self.result.said.add(self._cells[task.name])
             return
         for name in [cell for cell, beginning in self._needs.items() if beginning == task.name]:
             del self._needs[name]
             self._waiting = [one for one in self._waiting if one.name != name]
             self.result.failed[self._cells[name]] = f"its warm-up and baseline failed: {reason}"
+            self.result.said.add(self._cells[name])
 
     def _label(self, task: Task) -> str:
         seed = task.config["seed"]
@@ -191,15 +194,20 @@ class Runner:
 
     def row(self, cell: Cell) -> Row:
         """The line of the table for ``cell``, as it stands now."""
-        directory, reason = self.plan.cell_dir(cell), self.result.failed.get(cell, "")
-        state = "finished" if cell in self.result.finished else "failed" if reason else standing(directory).state
+        directory = self.plan.cell_dir(cell)
+        now = standing(directory)
+        failed = cell in self.result.failed or now.state == "failed"
+        state = "finished" if cell in self.result.finished else "failed" if failed else now.state
+        reason = self.result.failed.get(cell, now.reason) if state == "failed" else ""
         return row(cell, state, reason, directory, self.plan.directory)
 
     def rows(self) -> list[Row]:
-        """The table, in the order of the cells."""
-        return [self.row(cell) for cell in self.plan.cells]
+        """The table: the cells asked for, and what the directory holds from before."""
+        return [self.row(cell) for cell in in_order(self.plan.cells, self.plan.others())]
 
 
 def failures(result: Result) -> Iterable[str]:
-    """A line for each cell that failed, with its reason."""
+    """A line for each cell that failed, with its reason; none where the only one has just been said."""
+    if len(result.failed) == 1 and result.failed.keys() == result.said:
+        return ()
     return (f"{cell.label}: {reason}" for cell, reason in sorted(result.failed.items()))
