@@ -51,7 +51,7 @@ class Plan:
     # Chosen before anything was measured: two first-order measures of what a head does to the loss and how it attends,
     # one that needs no data, and chance.
     strategies: tuple[str, ...] = ("gradient", "entropy", "magnitude", "random")
-    levels: tuple[float, ...] = (0.5, 0.3)
+    levels: tuple[float, ...] = (0.5,)
     growth_levels: tuple[float, ...] = (0.5,)  # its evidence costs more than the training
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     steps: int = 150

@@ -104,7 +104,7 @@ def pruning(draft: Draft, info: Any, name: str = "info") -> None:
         raise InputError(f"{name}: expected a list of heads under 'pruned_heads', got {', '.join(told) or 'nothing'}.")
     gone = heads(told.pop("pruned_heads"), f"{name}['pruned_heads']")
     draft.move(grid=draft.position.grid.holding(gone, f"{name}['pruned_heads']"))
-    draft.switch(gone, False, f"{name}['pruned_heads']")
+    gone = draft.switch(gone, False, f"{name}['pruned_heads']")
     draft.pruning_cycle(told.pop("cycle", None), f"{name}['cycle']")
     known = _known(draft, told, name)
     level = _optional(told, "pruning_level", name, values.fraction)
@@ -132,11 +132,11 @@ def growth(draft: Draft, info: Any, name: str = "info") -> None:
     if grown is not None:
         back = heads(grown, f"{name}['grown_heads']")
         draft.move(grid=draft.position.grid.holding(back, f"{name}['grown_heads']"))
-        draft.switch(back, True, f"{name}['grown_heads']")
+        back = draft.switch(back, True, f"{name}['grown_heads']")
         draft.add(HeadsGrown, heads=back, origin="regrown", details=details, **known)
     if added is not None:
         new = heads(added, f"{name}['added_heads']")
-        draft.switch(new, True, f"{name}['added_heads']", new=True)
+        new = draft.switch(new, True, f"{name}['added_heads']", new=True)
         draft.move(grid=draft.position.grid.with_added(new))
         draft.add(HeadsGrown, heads=new, origin="added", details=details, **known)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from neural_plasticity.dashboard import values
 from neural_plasticity.errors import HeadError, InputError
-from neural_plasticity.events import Event, PhaseEnded, PhaseStarted, phase_name
+from neural_plasticity.events import Event, LogLine, PhaseEnded, PhaseStarted, phase_name
 from neural_plasticity.heads import HeadId, head_ids
 
 Shape = tuple[int, int]
@@ -156,37 +156,37 @@ class Draft:
         if all(told.on for told in self.position.known.values()):
             self.move(began_whole=True)
 
-    def switch(self, named: Iterable[HeadId], on: bool, name: str, new: bool = False) -> None:
-        """Heads go off or on; ``new``: others than there were.
+    def switch(self, named: Iterable[HeadId], on: bool, name: str, new: bool = False) -> tuple[HeadId, ...]:
+        """Heads go off or on; ``new``: others than there were. Returns those that were not so already.
 
-        Of a head that was not told of, nothing is known: a script may have gone on with a model that was pruned before.
+        Scripts that name all heads that are off, each time, are not wrong in a way that should stop a training: what
+        was told before is left out, and said in a warning. Of a head that was not told of, nothing is known: a script
+        may have gone on with a model that was pruned before.
 
         Raises:
-            HeadError: one of them is named twice, or is so already by what was told.
+            HeadError: one of them is named twice.
         """
         here = self.position
         known = dict(here.known)
-        seen: set[HeadId] = set()
-        for head in named:
-            if head in seen:
-                raise HeadError(f"{name}: expected each head once, got {head} twice.")
-            seen.add(head)
-            told = known.get(head)
-            if told is not None and told.on == on:
-                before = (
-                    "came at step {} and has not been pruned" if on else "was pruned at step {} and has not come back"
-                )
-                raise HeadError(
-                    f"{name}: expected heads that are {'not ' if on else ''}active, but {head} "
-                    f"{before.format(f'{told.step:,}')} since."
-                )
-            if told is None and on and not new and here.began_whole:
-                raise HeadError(
-                    f"{name}: expected heads that were pruned, but {head} was not, since sparsity was 0; new heads go "
-                    "under 'added_heads'."
-                )
-            known[head] = Told(on, here.step)
-        self.move(known=known)
+        named = tuple(named)
+        if len(set(named)) < len(named):
+            twice = next(head for place, head in enumerate(named) if head in named[:place])
+            raise HeadError(f"{name}: expected each head once, got {twice} twice.")
+        so_already = [head for head in named if head in known and known[head].on == on]
+        for head in so_already:
+            before = (
+                "came at step {:,} and has not been pruned" if on else "was pruned at step {:,} and has not come back"
+            )
+            self._warn(f"{name}: {head} {before.format(known[head].step)} since; it is not counted again")
+        unheard = [head for head in named if head not in known] if on and not new and here.began_whole else []
+        for head in unheard:
+            self._warn(f"{name}: {head} came back, but was never pruned; new heads go under 'added_heads'")
+        changed = tuple(head for head in named if head not in so_already)
+        self.move(known=known | dict.fromkeys(changed, Told(on, here.step)))
+        return changed
+
+    def _warn(self, message: str) -> None:
+        self.add(LogLine, message=message, level="warning")
 
     def pruning_cycle(self, given: Any, name: str) -> None:
         """The cycle that a pruning belongs to: as given, else the next one when another phase lay between."""
