@@ -4,7 +4,7 @@ Each round runs each way once, so that a busy moment hits all of them; a way's f
 one thread in the same round, and the median over rounds. The same experiment in each: the built-in model, warm-up,
 analysis by gradient, pruning, fine-tuning and evaluation. Two processes talk by gloo, as they do without a GPU.
 
-    python benchmarks/processes.py              # about 7 minutes on two quiet cores; writes results/processes.csv
+    python benchmarks/processes.py              # about 10 minutes on two quiet cores; writes results/processes.csv
     python benchmarks/processes.py --rounds 1   # a try, nothing written
 """
 
