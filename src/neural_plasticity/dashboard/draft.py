@@ -107,6 +107,8 @@ class Position:
 
     def at(self, step: int) -> Position:
         """Here at ``step``. A script that goes back may have put an earlier model back: what it told since is open."""
+        if step >= self.step:
+            return replace(self, step=step)
         known = {head: told for head, told in self.known.items() if told.step <= step}
         return replace(self, step=step, known=known, began_whole=self.began_whole and len(known) == len(self.known))
 

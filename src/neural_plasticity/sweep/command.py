@@ -40,9 +40,8 @@ def run_sweep(options: SweepOptions, board: Board | None = None) -> int:
         raise ConfigError(f"--ray_address {ways.ray_address}: expected together with --backend ray.")
     plan = Plan(directory, options.cells, options.base, ways.shared_dir, ways.keep_checkpoints)
     plan = checked_plan(plan, options.flag)
-    if ways.backend == "local" and left_to_do(
-        plan, ways.retry_failed
-    ):  # machines of a cluster have hub caches of their own
+    # Machines of a cluster have hub caches of their own.
+    if ways.backend == "local" and left_to_do(plan, ways.retry_failed):
         check_sources(plan.base)
     lock = claim(plan)
     with ExitStack() as stack:
